@@ -1,0 +1,191 @@
+// The load program of script/demo: writers, readers of two caches, a probe, one screen, and the comparison at
+// the end. Exit code: 0 cache_sync's side had no stale entry, 1 it had, 2 something failed, 130 interrupted.
+
+#include <csignal>
+#include <cstdio>
+#include <exception>
+#include <string>
+#include <thread>
+
+#include "catalogue.h"
+#include "comparison.h"
+#include "crew.h"
+#include "naive_cache.h"
+#include "probe.h"
+#include "protocol_cache.h"
+#include "reader.h"
+#include "screen.h"
+#include "settings.h"
+#include "suspects.h"
+#include "writer.h"
+
+namespace cache_sync::demo {
+namespace {
+
+volatile std::sig_atomic_t is_interrupted = 0;
+
+// Everything the threads share.
+struct Run {
+    Settings settings;
+    Catalogue catalogue;
+    WriteCounters writes;
+    SideCounters synced, naive;
+    Suspects synced_suspects, naive_suspects;
+    Histogram lag;
+};
+
+template <typename SomeCache>
+void start_side(Run &run, Crew &crew, SideCounters &counters, Suspects &suspects) {
+    for (int i = 0; i < run.settings.readers; ++i) {
+        crew.start([&run, &counters, &suspects](std::stop_token stop) {
+            SomeCache cache(run.settings, counters);
+            Reader(run.settings, run.catalogue, cache, counters, suspects).run(stop);
+        });
+    }
+    crew.start([&run, &counters, &suspects](std::stop_token stop) {
+        SomeCache cache(run.settings, counters);
+        suspects.judge(stop, cache, counters);
+    });
+}
+
+void start(Run &run, Crew &crew) {
+    for (int i = 0; i < run.settings.writers; ++i) {
+        crew.start(
+            [&run](std::stop_token stop) { Writer(run.settings, run.catalogue, run.writes).run(stop); });
+    }
+    start_side<ProtocolCache>(run, crew, run.synced, run.synced_suspects);
+    start_side<NaiveCache>(run, crew, run.naive, run.naive_suspects);
+    crew.start([&run](std::stop_token stop) { Probe(run.settings, run.lag).run(stop); });
+}
+
+SideSample sample_side(const SideCounters &side) {
+    return {side.reads, side.hits, side.fills, side.refused, side.bypassed, side.checked, side.stale};
+}
+
+Sample take_sample(const Run &run, Database &database) {
+    Sample sample;
+    sample.published = static_cast<std::uint64_t>(
+        database.run("SELECT coalesce(sum(published), 0)::bigint FROM cache_sync.stat_targets").number(0, 0));
+    sample.taken = std::chrono::steady_clock::now();
+    sample.committed = run.writes.committed;
+    sample.rolled_back = run.writes.rolled_back;
+    sample.savepoints = run.writes.savepoints;
+    sample.bulk = run.writes.bulk;
+    sample.rows = run.writes.rows;
+    sample.synced = sample_side(run.synced);
+    sample.naive = sample_side(run.naive);
+    sample.lag = run.lag.counts();
+    return sample;
+}
+
+// Before the publisher has armed the node every read would go past the cache.
+void wait_until_armed(Run &run) {
+    ProtocolCache cache(run.settings, run.synced);
+    const auto give_up = std::chrono::steady_clock::now() + std::chrono::seconds(30);
+    while (!cache.is_armed()) {
+        if (is_interrupted != 0) {
+            return;
+        }
+        if (std::chrono::steady_clock::now() > give_up) {
+            throw std::runtime_error("the publisher did not arm " + run.settings.cache_name +
+                                     " within 30 s: see cache_sync.targets and the server's log");
+        }
+        std::this_thread::sleep_for(std::chrono::milliseconds(50));
+    }
+}
+
+void play(Run &run, Database &database, const Titles &titles) {
+    Crew crew;
+    Screen screen(look_of_stdout(), titles, run.settings.duration);
+    const auto end = std::chrono::steady_clock::now() + run.settings.duration;
+    start(run, crew);
+    while (std::chrono::steady_clock::now() < end && is_interrupted == 0 && !crew.has_failed()) {
+        screen.show(take_sample(run, database));
+        std::this_thread::sleep_for(std::chrono::milliseconds(250));
+    }
+    crew.stop();
+    screen.show(take_sample(run, database));
+    if (crew.has_failed()) {
+        throw std::runtime_error(crew.failure());
+    }
+}
+
+Titles titles_of(const Run &run, Database &database) {
+    const std::string reviews = database.run("SELECT count(*) FROM review").text(0, 0);
+    Redis redis(run.settings.redis_host, run.settings.redis_port);
+    const Reply info = redis.run({"INFO", "server"});
+    const std::string_view text = text_of(*info);
+    // Valkey also answers redis_version, for clients that know no other.
+    const std::string field =
+        text.find("valkey_version:") == std::string_view::npos ? "redis_version:" : "valkey_version:";
+    const std::size_t at = text.find(field) + field.size();
+    const std::string version(text.substr(at, text.find('\r', at) - at));
+    return {"PostgreSQL " + database.run("SELECT split_part(version(), ' ', 2)").text(0, 0) + ", " +
+                run.settings.cache_name + " " + version,
+            with_commas(run.catalogue.products.size()) + " products, " +
+                with_commas(run.catalogue.categories.size()) + " categories, " +
+                with_commas(std::stoull(reviews)) + " reviews"};
+}
+
+void print_verdict(const char *side, const Verdict &verdict) {
+    std::printf("   %-18s %9s entries compared, %s stale\n", side, with_commas(verdict.entries).c_str(),
+                with_commas(verdict.stale).c_str());
+}
+
+// Prints the outcome of the run; true if cache_sync kept its promise.
+bool judge(const Run &run, Database &database) {
+    std::printf("\n Writers and readers stopped. Comparing the whole cache with the database ...\n");
+    std::fflush(stdout);
+    const bool is_drained = database.run("SELECT cache_sync.drain()").text(0, 0) == "t";
+    const Verdict synced = compare_protocol_entries(run.settings);
+    const Verdict naive = compare_naive_entries(run.settings);
+    print_verdict("with cache_sync", synced);
+    print_verdict("naive application", naive);
+    if (!naive.example.empty()) {
+        std::printf("   for example %s\n", naive.example.c_str());
+    }
+    if (!synced.example.empty()) {
+        std::printf("   STALE under cache_sync: %s\n", synced.example.c_str());
+    }
+    // Without a hit, an entry and a publication no staleness could have shown.
+    const bool has_worked = run.synced.hits > 0 && synced.entries > 0 && total(run.lag.counts()) > 0;
+    if (!is_drained) {
+        std::printf("   cache_sync.drain() gave up: not everything is published\n");
+    }
+    if (!has_worked) {
+        std::printf("   cache_sync's side served or published nothing, so this run proves nothing\n");
+    }
+    const bool is_right = is_drained && has_worked && synced.stale == 0 && run.synced.stale == 0;
+    std::printf("\n %s: cache_sync %s stale reads and %s stale entries, the naive application %s and %s.\n",
+                is_right ? "OK" : "FAILED", with_commas(run.synced.stale).c_str(),
+                with_commas(synced.stale).c_str(), with_commas(run.naive.stale).c_str(),
+                with_commas(naive.stale).c_str());
+    return is_right;
+}
+
+int run_demo(int argc, char **argv) {
+    const Settings settings = parse_settings(argc, argv);
+    Database database(settings.conninfo);
+    Run run{settings, measure_catalogue(database), {}, {}, {}, {}, {}, {}};
+    wait_until_armed(run);
+    play(run, database, titles_of(run, database));
+    if (is_interrupted != 0) {
+        return 130;
+    }
+    return judge(run, database) ? 0 : 1;
+}
+
+}  // namespace
+}  // namespace cache_sync::demo
+
+int main(int argc, char **argv) {
+    for (const int signal : {SIGINT, SIGTERM}) {
+        std::signal(signal, [](int) { cache_sync::demo::is_interrupted = 1; });
+    }
+    try {
+        return cache_sync::demo::run_demo(argc, argv);
+    } catch (const std::exception &error) {
+        std::fprintf(stderr, "\nerror: %s\n", error.what());
+        return 2;
+    }
+}

@@ -1,0 +1,41 @@
+#pragma once
+
+#include <array>
+#include <chrono>
+#include <deque>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <set>
+#include <stop_token>
+#include <string>
+
+#include "cache.h"
+
+namespace cache_sync::demo {
+
+// Hits that were behind the source when they were read. That alone proves nothing, the invalidation may have
+// been on its way. Each is looked at again one second later: the same old document still served is a stale
+// read.
+class Suspects {
+ public:
+    void add(const Item &item, const std::string &body, std::chrono::steady_clock::time_point seen);
+    // Judges suspects as they fall due, until asked to stop.
+    void judge(std::stop_token stop, Cache &cache, SideCounters &counters);
+
+ private:
+    struct Suspect {
+        Item item;
+        std::string body;
+        std::chrono::steady_clock::time_point due;
+    };
+    std::optional<Suspect> take_due();
+
+    // Without a bound a cache that is wrong altogether would fill the memory.
+    static constexpr std::size_t kMost = 10000;
+    std::mutex mutex_;
+    std::deque<Suspect> waiting_;
+    std::set<std::string> known_;
+};
+
+}  // namespace cache_sync::demo
