@@ -8,8 +8,8 @@
 //   call(fn)   around PostgreSQL calls made while C++ objects with destructors are alive. A PostgreSQL error
 //              becomes the exception PgError and travels whole: SQLSTATE, detail, hint, context, position.
 //
-// "Plain frames": the write path (src/capture, src/queue/append_pg.cpp) keeps nothing with a destructor on its
-// stack, so there PostgreSQL errors pass straight through and call() is not needed.
+// "Plain frames": the write path (src/capture, src/queue/append_pg.cpp) keeps nothing with a destructor on
+// its stack, so there PostgreSQL errors pass straight through and call() is not needed.
 #pragma once
 
 #include <csetjmp>
@@ -128,6 +128,39 @@ auto call(Fn &&fn) -> decltype(fn()) {
     ErrorData *error = CopyErrorData();
     FlushErrorState();
     throw PgError(error);
+}
+
+// Runs fn and then cleanup, whether fn returns, throws or raises; what fn threw or raised goes on afterwards.
+// For plain state that must be put back, where call() would be too much. cleanup must neither throw nor
+// raise.
+template <typename Fn, typename Cleanup>
+auto with_cleanup(Fn &&fn, Cleanup &&cleanup) -> decltype(fn()) {
+    using Result = decltype(fn());
+    static_assert(std::is_trivially_destructible_v<std::remove_reference_t<Fn>>, "capture by reference");
+    static_assert(std::is_trivially_destructible_v<Result>, "return plain data");
+
+    sigjmp_buf *const outer_jump = PG_exception_stack;
+    ErrorContextCallback *const outer_context = error_context_stack;
+    const auto leave = [&]() noexcept {
+        PG_exception_stack = outer_jump;
+        error_context_stack = outer_context;
+        cleanup();
+    };
+    sigjmp_buf jump;
+
+    if (sigsetjmp(jump, 0) != 0) {
+        leave();
+        PG_RE_THROW();
+    }
+    PG_exception_stack = &jump;
+    try {
+        Result result = fn();
+        leave();
+        return result;
+    } catch (...) {
+        leave();
+        throw;
+    }
 }
 
 }  // namespace cache_sync
