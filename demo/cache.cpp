@@ -5,7 +5,7 @@
 
 namespace cache_sync::demo {
 
-void build_document(std::mt19937_64 &random) {
+void application_work(std::mt19937_64 &random) {
     const int longest_us = 2000;
     std::this_thread::sleep_for(
         std::chrono::microseconds(std::uniform_int_distribution(0, longest_us)(random)));

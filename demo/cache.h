@@ -21,7 +21,8 @@ class Cache {
     virtual Reading look(const Item &item) = 0;
 };
 
-// What an application does between reading rows and having the document: the time in which others write.
-void build_document(std::mt19937_64 &random);
+// What an application does between its statements, 0 to 2 ms of it: make a document of rows, wait for the
+// network, think. It is the time in which others write.
+void application_work(std::mt19937_64 &random);
 
 }  // namespace cache_sync::demo

@@ -113,9 +113,8 @@ void compare(Redis &redis, Database &database, const std::string &prefix, const 
             if (entry.body != source) {
                 ++verdict.stale;
                 if (verdict.example.empty()) {
-                    verdict.example = kind + std::to_string(entry.id) + "\n  cached  " +
-                                      entry.body.value_or("(no such thing)") + "\n  table   " +
-                                      source.value_or("(no such thing)");
+                    verdict.example =
+                        kind + std::to_string(entry.id) + ": " + describe_difference(entry.body, source);
                 }
             }
         }

@@ -142,7 +142,7 @@ bool judge(const Run &run, Database &database) {
     print_verdict("with cache_sync", synced);
     print_verdict("naive application", naive);
     if (!naive.example.empty()) {
-        std::printf("   for example %s\n", naive.example.c_str());
+        std::printf("   for example, %s\n", naive.example.c_str());
     }
     if (!synced.example.empty()) {
         std::printf("   STALE under cache_sync: %s\n", synced.example.c_str());

@@ -31,7 +31,7 @@ Reading NaiveCache::read(const Item &item) {
         return cached;
     }
     Body body = source_.read(item);
-    build_document(random_);
+    application_work(random_);
     redis_.run({"SET", key_of(item), body ? std::string_view(*body) : kNaiveAbsent, "EX", "300"});
     count(counters_.fills);
     return {false, std::move(body)};

@@ -95,7 +95,7 @@ Reading ProtocolCache::fill(const Item &item, const std::string &token) {
         drop(item.key(), token);
         throw;
     }
-    build_document(random_);
+    application_work(random_);
     const auto delta = duration_cast<milliseconds>(steady_clock::now() - started);
     const Reply reply =
         redis_.run({"FCALL", "cs_fill", "1", item.key(), source_name_, token,

@@ -6,7 +6,7 @@ namespace cache_sync::demo {
 namespace {
 
 constexpr int kPagesPercent = 10;
-constexpr std::uint64_t kCheckEvery = 5;
+constexpr std::uint64_t kCheckEvery = 3;
 // A customer thinks between two clicks; without it the demo would measure nothing but the machine's limit.
 constexpr std::chrono::microseconds kThink{400};
 
@@ -47,8 +47,8 @@ Item Reader::choose() {
 void Reader::check(const Item &item, const Body &cached) {
     const Body now = source_.read(item);
     count(counters_.checked);
-    if (is_outdated(cached, now)) {
-        suspects_.add(item, *cached, std::chrono::steady_clock::now());
+    if (is_outdated(cached, now) && suspects_.add(item, *cached, std::chrono::steady_clock::now())) {
+        count(counters_.stale);
     }
 }
 

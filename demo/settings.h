@@ -15,7 +15,7 @@ struct Settings {
     std::string cache_name = "Redis";
     std::chrono::seconds duration{60};
     int writers = 3;
-    int readers = 3;  // of each side
+    int readers = 4;  // of each side
 };
 
 // Reads "--name value" pairs; throws std::runtime_error that names what is wrong.

@@ -13,11 +13,17 @@ std::string name_of(const Item &item, const std::string &body) {
 
 }  // namespace
 
-void Suspects::add(const Item &item, const std::string &body, std::chrono::steady_clock::time_point seen) {
+bool Suspects::add(const Item &item, const std::string &body, std::chrono::steady_clock::time_point seen) {
     const std::lock_guard lock(mutex_);
-    if (waiting_.size() < kMost && known_.insert(name_of(item, body)).second) {
+    const std::string name = name_of(item, body);
+    if (const auto known = is_proven_.find(name); known != is_proven_.end()) {
+        return known->second;
+    }
+    if (is_proven_.size() < kMost) {
+        is_proven_.emplace(name, false);
         waiting_.push_back({item, body, seen + kGrace});
     }
+    return false;
 }
 
 std::optional<Suspects::Suspect> Suspects::take_due() {
@@ -27,8 +33,17 @@ std::optional<Suspects::Suspect> Suspects::take_due() {
     }
     Suspect suspect = std::move(waiting_.front());
     waiting_.pop_front();
-    known_.erase(name_of(suspect.item, suspect.body));
     return suspect;
+}
+
+void Suspects::settle(const Suspect &suspect, bool is_stale) {
+    const std::lock_guard lock(mutex_);
+    const std::string name = name_of(suspect.item, suspect.body);
+    if (is_stale) {
+        is_proven_[name] = true;
+    } else {
+        is_proven_.erase(name);
+    }
 }
 
 void Suspects::judge(std::stop_token stop, Cache &cache, SideCounters &counters) {
@@ -39,9 +54,11 @@ void Suspects::judge(std::stop_token stop, Cache &cache, SideCounters &counters)
             continue;
         }
         const Reading again = cache.look(suspect->item);
-        if (again.from_cache && again.body == suspect->body) {
+        const bool is_stale = again.from_cache && again.body == suspect->body;
+        if (is_stale) {
             count(counters.stale);
         }
+        settle(*suspect, is_stale);
     }
 }
 

@@ -1,12 +1,10 @@
 #pragma once
 
-#include <array>
 #include <chrono>
 #include <deque>
-#include <memory>
+#include <map>
 #include <mutex>
 #include <optional>
-#include <set>
 #include <stop_token>
 #include <string>
 
@@ -19,7 +17,8 @@ namespace cache_sync::demo {
 // read.
 class Suspects {
  public:
-    void add(const Item &item, const std::string &body, std::chrono::steady_clock::time_point seen);
+    // Notes a hit that was behind at the moment `seen`. True if its document is already proven stale.
+    bool add(const Item &item, const std::string &body, std::chrono::steady_clock::time_point seen);
     // Judges suspects as they fall due, until asked to stop.
     void judge(std::stop_token stop, Cache &cache, SideCounters &counters);
 
@@ -30,12 +29,13 @@ class Suspects {
         std::chrono::steady_clock::time_point due;
     };
     std::optional<Suspect> take_due();
+    void settle(const Suspect &suspect, bool is_stale);
 
     // Without a bound a cache that is wrong altogether would fill the memory.
     static constexpr std::size_t kMost = 10000;
     std::mutex mutex_;
     std::deque<Suspect> waiting_;
-    std::set<std::string> known_;
+    std::map<std::string, bool> is_proven_;  // of the waiting ones and of the proven ones
 };
 
 }  // namespace cache_sync::demo

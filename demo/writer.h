@@ -34,9 +34,9 @@ class Writer {
     End bring_back_product();
 
     Rows update_price(std::int64_t product_id);
-    void touched(const Rows &product_and_category);
+    void forget(const Rows &products_and_categories);
     void finish(End end);
-    std::int64_t popular_product() { return catalogue_.products.draw(random_); }
+    std::int64_t some_product();
     int draw(int from, int to) { return std::uniform_int_distribution(from, to)(random_); }
 
     const Catalogue &catalogue_;
@@ -46,7 +46,6 @@ class Writer {
     std::mt19937_64 random_;
     std::vector<Retired> retired_;
     // Of the transaction that is open.
-    std::vector<Item> touched_;
     std::uint64_t rows_ = 0;
     std::vector<Retired> retiring_;
     bool is_bringing_back_ = false;
