@@ -114,7 +114,7 @@ void compare(Redis &redis, Database &database, const std::string &prefix, const 
                 ++verdict.stale;
                 if (verdict.example.empty()) {
                     verdict.example =
-                        kind + std::to_string(entry.id) + ": " + describe_difference(entry.body, source);
+                        kind + std::to_string(entry.id) + "\n" + describe_difference(entry.body, source);
                 }
             }
         }

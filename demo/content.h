@@ -27,7 +27,7 @@ std::vector<Stamp> stamps_of(std::string_view body);
 // deleted again.
 bool is_outdated(const Body &cached, const Body &source);
 
-// One sentence on the first product in which two documents differ.
+// Two lines on the first product in which two documents differ, one about each.
 std::string describe_difference(const Body &cached, const Body &source);
 
 }  // namespace cache_sync::demo

@@ -4,6 +4,7 @@
 #include <csignal>
 #include <cstdio>
 #include <exception>
+#include <sstream>
 #include <string>
 #include <thread>
 
@@ -132,6 +133,14 @@ void print_verdict(const char *side, const Verdict &verdict) {
                 with_commas(verdict.stale).c_str());
 }
 
+void print_example(const char *title, const Verdict &verdict) {
+    std::istringstream lines(verdict.example);
+    std::string line;
+    for (int i = 0; std::getline(lines, line); ++i) {
+        std::printf("   %s %s\n", i == 0 ? title : "  ", line.c_str());
+    }
+}
+
 // Prints the outcome of the run; true if cache_sync kept its promise.
 bool judge(const Run &run, Database &database) {
     std::printf("\n Writers and readers stopped. Comparing the whole cache with the database ...\n");
@@ -141,12 +150,8 @@ bool judge(const Run &run, Database &database) {
     const Verdict naive = compare_naive_entries(run.settings);
     print_verdict("with cache_sync", synced);
     print_verdict("naive application", naive);
-    if (!naive.example.empty()) {
-        std::printf("   for example, %s\n", naive.example.c_str());
-    }
-    if (!synced.example.empty()) {
-        std::printf("   STALE under cache_sync: %s\n", synced.example.c_str());
-    }
+    print_example("for example", naive);
+    print_example("STALE under cache_sync:", synced);
     // Without a hit, an entry and a publication no staleness could have shown.
     const bool has_worked = run.synced.hits > 0 && synced.entries > 0 && total(run.lag.counts()) > 0;
     if (!is_drained) {
