@@ -7,6 +7,7 @@ package CacheSync::Redis;
 use strict;
 use warnings;
 use Carp qw(croak);
+use Errno;
 use POSIX ();
 use Time::HiRes qw(time usleep);
 use PostgreSQL::Test::Cluster;
@@ -108,7 +109,7 @@ sub write_conf {
     my ($self) = @_;
     open my $out, '>', "$self->{dir}/server.conf" or croak "server.conf: $!";
     print {$out} "bind 127.0.0.1\nport $self->{port}\ndir $self->{dir}\nsave \"\"\nappendonly no\n";
-    print {$out} "requirepass $self->{password}\n" if defined $self->{password};
+    print {$out} 'requirepass "' . $self->{password} =~ s/(["\\])/\\$1/gr . "\"\n" if defined $self->{password};
     print {$out} "$_\n" for @{ $self->{conf} };
     close $out or croak "server.conf: $!";
     return;
@@ -137,7 +138,7 @@ sub end_with {
     delete $self->{client};
     kill 'CONT', $pid;
     kill $signal, $pid;
-    waitpid $pid, 0;
+    1 until waitpid($pid, 0) != -1 || !$!{EINTR};
     delete $alive{$pid};
     return $self;
 }

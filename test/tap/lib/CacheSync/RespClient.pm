@@ -20,6 +20,7 @@ package CacheSync::RespClient;
 use strict;
 use warnings;
 use Carp qw(croak);
+use Errno;
 use IO::Select;
 use IO::Socket::INET;
 use IO::Socket::UNIX;
@@ -163,8 +164,8 @@ sub write {
     my $offset = 0;
     while ($offset < length $bytes) {
         my $sent = syswrite $self->{socket}, $bytes, length($bytes) - $offset, $offset;
-        croak "write: $!" unless defined $sent;
-        $offset += $sent;
+        croak "write: $!" unless defined $sent || $!{EINTR};
+        $offset += $sent // 0;
     }
     return;
 }
@@ -172,9 +173,15 @@ sub write {
 # Reads what is there into the buffer; false when nothing came before the deadline.
 sub fill {
     my ($self, $deadline) = @_;
-    my $left = $deadline - time;
-    return 0 if $left <= 0 || !IO::Select->new($self->{socket})->can_read($left);
-    my $got = sysread $self->{socket}, $self->{buffer}, 65536, length $self->{buffer};
+    my $select = IO::Select->new($self->{socket});
+    # A child that stops or goes on sends a signal, which cuts select short.
+    while (1) {
+        my $left = $deadline - time;
+        return 0 if $left <= 0;
+        last if $select->can_read($left);
+    }
+    my $got;
+    do { $got = sysread $self->{socket}, $self->{buffer}, 65536, length $self->{buffer} } while !defined $got && $!{EINTR};
     croak 'connection lost: ' . ($! || 'no reason known') unless defined $got;
     croak 'connection closed by the server' if $got == 0;
     return 1;
