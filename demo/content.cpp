@@ -98,8 +98,8 @@ std::string describe_difference(const Body &cached, const Body &source) {
         const std::string then = fact_or_absence(in_cache, product_id);
         const std::string now = fact_or_absence(in_table, product_id);
         if (then != now) {
-            return "product " + std::to_string(product_id) + " is " + then + " in the cache, " + now +
-                   " in the table";
+            const std::string product = "product " + std::to_string(product_id) + ": ";
+            return "cache  " + product + then + "\ntable  " + product + now;
         }
     }
     return "the documents differ in another field";

@@ -65,8 +65,10 @@ SideSample sample_side(const SideCounters &side) {
 
 Sample take_sample(const Run &run, Database &database) {
     Sample sample;
-    sample.published = static_cast<std::uint64_t>(
-        database.run("SELECT coalesce(sum(published), 0)::bigint FROM cache_sync.stat_targets").number(0, 0));
+    const Rows told = database.run(
+        "SELECT coalesce(sum(published_keys + published_tags), 0)::bigint"
+        " FROM cache_sync.stat_targets");
+    sample.published = static_cast<std::uint64_t>(told.number(0, 0));
     sample.taken = std::chrono::steady_clock::now();
     sample.committed = run.writes.committed;
     sample.rolled_back = run.writes.rolled_back;
