@@ -1,0 +1,187 @@
+-- Rules follow the tables: new partitions, renamed columns, dropped tables. See 40_rules.sql for what is placed.
+--
+-- These run for everybody's DDL, so they leave at once where no rule is concerned, and fail it for one reason only: a
+-- column that a rule needs is dropped.
+
+-- A dump that is being restored brings its own triggers and must not find ours in place already. pg_dump's scripts
+-- set exactly these two; nobody else sets both.
+CREATE FUNCTION cache_sync._ddl()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+AS $$
+BEGIN
+    -- No pinned search_path here, because the caller's is looked at: so names and operators are written in full.
+    IF (pg_catalog.current_setting('check_function_bodies') OPERATOR(pg_catalog.=) 'off'
+        AND pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) '')
+       OR pg_catalog.current_setting('cache_sync_internal.busy', true) OPERATOR(pg_catalog.=) 'on' THEN
+        RETURN;
+    END IF;
+    PERFORM cache_sync._follow_ddl();
+END
+$$;
+
+-- Puts right what the DDL command that just ended changed for the rules.
+CREATE FUNCTION cache_sync._follow_ddl()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    changed oid;
+BEGIN
+    IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
+        RETURN;
+    END IF;
+    FOR changed IN SELECT DISTINCT c.objid FROM pg_event_trigger_ddl_commands() c
+                   WHERE c.classid = 'pg_class'::regclass AND c.object_type LIKE '%table%' LOOP
+        PERFORM cache_sync._follow_renames(changed);
+        IF EXISTS (SELECT FROM cache_sync._trigger_faults(changed) f
+                   WHERE f.fault = 'surplus' OR (f.fault = 'missing' AND NOT f.cloned)) THEN
+            PERFORM cache_sync._place_triggers(changed);
+        END IF;
+        IF cache_sync._is_covered(changed) THEN
+            PERFORM cache_sync._follow_detached();
+        END IF;
+    END LOOP;
+END
+$$;
+
+-- DETACH PARTITION tells the parent only. So look for those that stand alone now: with a rule of their own and without
+-- the row trigger, which was their parent's; or with our TRUNCATE trigger and without a rule.
+CREATE FUNCTION cache_sync._follow_detached()
+RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT cache_sync._place_triggers(d.relation)
+    FROM (
+        SELECT r.relation
+        FROM cache_sync.rule r JOIN pg_class c ON c.oid = r.relation
+        WHERE NOT c.relispartition
+          AND NOT EXISTS (SELECT FROM pg_trigger t
+                          WHERE t.tgrelid = c.oid AND t.tgfoid = 'cache_sync.capture()'::regprocedure)
+        UNION
+        SELECT t.tgrelid
+        FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid
+        WHERE d.refclassid = 'pg_proc'::regclass
+          AND d.refobjid = 'cache_sync.capture_truncate()'::regprocedure
+          AND d.classid = 'pg_trigger'::regclass
+          AND NOT EXISTS (SELECT FROM pg_inherits i WHERE i.inhrelid = t.tgrelid)
+          AND NOT EXISTS (SELECT FROM cache_sync.rule r WHERE r.relation = t.tgrelid)
+    ) d
+$$;
+
+-- Rewrites rules of the relation, and of what inherits from it, whose columns have other names than last time.
+CREATE FUNCTION cache_sync._follow_renames(changed oid)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+    stale boolean := false;
+BEGIN
+    FOR item IN SELECT r.id, c.name AS old, a.attname AS new
+                FROM cache_sync._tree(changed) m
+                JOIN cache_sync.rule r ON r.relation = m.member
+                JOIN cache_sync.rule_column c ON c.relation = r.relation
+                JOIN pg_attribute a ON a.attrelid = c.relation AND a.attnum = c.attnum
+                WHERE a.attname <> c.name AND NOT a.attisdropped LOOP
+        PERFORM cache_sync._rename_column(item.id, item.old, item.new);
+        stale := true;
+    END LOOP;
+    IF stale THEN
+        UPDATE cache_sync.rule_column c SET name = a.attname
+        FROM pg_attribute a
+        WHERE a.attrelid = c.relation AND a.attnum = c.attnum AND a.attname <> c.name AND NOT a.attisdropped
+          AND c.relation IN (SELECT m.member FROM cache_sync._tree(changed) m);
+    ELSIF EXISTS (SELECT FROM cache_sync.rule r WHERE r.relation = changed) THEN
+        -- A column may be new or gone.
+        PERFORM cache_sync._remember_columns();
+    END IF;
+END
+$$;
+
+CREATE FUNCTION cache_sync._rename_column(rule bigint, old name, new name)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item cache_sync.rule;
+BEGIN
+    SELECT r.* INTO STRICT item FROM cache_sync.rule r WHERE r.id = rule;
+    IF NOT old = ANY (cache_sync._rule_columns(item.relation, item.key, item.tags, item.columns, item.condition)) THEN
+        RETURN;
+    END IF;
+    UPDATE cache_sync.rule r
+    SET key = cache_sync._rename_in_template(item.key, old, new),
+        tags = coalesce((SELECT array_agg(cache_sync._rename_in_template(t.template, old, new) ORDER BY t.n)
+                         FROM unnest(item.tags) WITH ORDINALITY AS t (template, n)), '{}'),
+        columns = array_replace(item.columns, old, new),
+        condition = cache_sync._rename_in_condition(item.condition, old, new)
+    WHERE r.id = rule;
+END
+$$;
+
+-- Dropped tables take their rules along; a column that a rule needs cannot be dropped.
+CREATE FUNCTION cache_sync._drop()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+BEGIN
+    FOR item IN SELECT r.id, r.relation, r.key, o.address_names[3] AS column
+                FROM pg_event_trigger_dropped_objects() o
+                JOIN cache_sync.rule r ON r.relation = o.objid
+                WHERE o.classid = 'pg_class'::regclass AND o.objsubid > 0
+                  AND o.address_names[3] = ANY (cache_sync._rule_columns(r.relation, r.key, r.tags, r.columns,
+                                                                         r.condition)::text[])
+                  AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
+                                  WHERE t.classid = o.classid AND t.objid = o.objid AND t.objsubid = 0)
+                ORDER BY r.id LOOP
+        RAISE EXCEPTION 'cannot drop column "%" of table % because rule % of cache_sync needs it',
+                        item.column, item.relation, item.id
+            USING ERRCODE = 'dependent_objects_still_exist',
+                  HINT = format('Run SELECT cache_sync.unregister_table(%L%s) first.', item.relation,
+                                ', ' || quote_literal(item.key));
+    END LOOP;
+    IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN cache_sync.rule r ON r.relation = o.objid
+               WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0) THEN
+        DELETE FROM cache_sync.rule r USING pg_event_trigger_dropped_objects() o
+        WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND r.relation = o.objid;
+    END IF;
+END
+$$;
+
+-- Targets are read again once this commits.
+CREATE FUNCTION cache_sync._target_changed()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cache_sync._wake();
+END
+$$;
+
+-- CREATE SCHEMA can hold CREATE TABLE commands, which fire nothing of their own.
+CREATE EVENT TRIGGER cache_sync_ddl ON ddl_command_end
+    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE')
+    EXECUTE FUNCTION cache_sync._ddl();
+CREATE EVENT TRIGGER cache_sync_drop ON sql_drop EXECUTE FUNCTION cache_sync._drop();
+CREATE EVENT TRIGGER cache_sync_target ON ddl_command_end
+    WHEN TAG IN ('CREATE SERVER', 'ALTER SERVER', 'DROP SERVER', 'CREATE USER MAPPING', 'ALTER USER MAPPING',
+                 'DROP USER MAPPING', 'DROP OWNED')
+    EXECUTE FUNCTION cache_sync._target_changed();
+
+-- For sessions with session_replication_role = replica as well.
+ALTER EVENT TRIGGER cache_sync_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER cache_sync_drop ENABLE ALWAYS;
+ALTER EVENT TRIGGER cache_sync_target ENABLE ALWAYS;
+
+COMMENT ON EVENT TRIGGER cache_sync_ddl IS 'Rules of cache_sync follow ALTER TABLE; new partitions get triggers';
+COMMENT ON EVENT TRIGGER cache_sync_drop IS 'Rules of cache_sync go with dropped tables; columns that rules need stay';
+COMMENT ON EVENT TRIGGER cache_sync_target IS 'The publisher reads its targets again when one changes';

@@ -1,0 +1,38 @@
+-- Who may do what. PostgreSQL gives EXECUTE on new functions to everybody: take it all back, then give.
+
+REVOKE ALL ON ALL FUNCTIONS IN SCHEMA cache_sync FROM PUBLIC;
+REVOKE ALL ON ALL TABLES IN SCHEMA cache_sync FROM PUBLIC;
+
+GRANT USAGE ON SCHEMA cache_sync TO PUBLIC;
+
+-- The owner of a table may register it; whoever writes to it needs nothing. The trigger functions are for restoring a
+-- dump as the table's owner.
+GRANT EXECUTE ON FUNCTION
+    cache_sync.register_table(regclass, text, text[], name[], text),
+    cache_sync.unregister_table(regclass, text),
+    cache_sync._check_rule(regclass, text, text[], name[], text),
+    cache_sync._store_rule(regclass, text, text[], name[], text),
+    cache_sync._delete_rules(regclass, text),
+    cache_sync._place_triggers(regclass, boolean),
+    cache_sync._trigger_faults(oid),
+    cache_sync.capture(),
+    cache_sync.capture_truncate(),
+    cache_sync.key(text, "any"),
+    cache_sync.explain(regclass, jsonb),
+    cache_sync._explain_row(regclass, record)
+TO PUBLIC;
+
+GRANT SELECT ON cache_sync.tables TO PUBLIC;
+
+-- Monitoring. A view's functions are called with the reader's rights.
+GRANT SELECT ON cache_sync.targets, cache_sync.queue, cache_sync.workers, cache_sync.stat_capture, cache_sync.stat_targets
+TO pg_monitor;
+GRANT EXECUTE ON FUNCTION
+    cache_sync._target_states(),
+    cache_sync._queue(),
+    cache_sync._decode_payload(bytea),
+    cache_sync._workers(),
+    cache_sync._stat_capture(),
+    cache_sync._stat_targets()
+TO pg_monitor, pg_read_all_data;
+GRANT EXECUTE ON FUNCTION cache_sync.check() TO pg_monitor;
