@@ -2,8 +2,8 @@
 //
 //   record := kind (1 byte) length (LEB128) bytes
 //
-// A transaction's log (capture/touched_set.h) is kept in this very format, so that a commit writes slices of it
-// without another copy. On disk: do not change, add kinds instead.
+// A transaction's log (capture/touched_set.h) is kept in this very format, so that a commit writes slices of
+// it without another copy. On disk: do not change, add kinds instead.
 #pragma once
 
 #include <cstddef>

@@ -1,0 +1,155 @@
+#include "capture/transaction_pg.h"
+
+#include <algorithm>
+
+#include "capture/glob.h"
+#include "capture/touched_set.h"
+#include "queue/append_pg.h"
+#include "queue/shared_state_pg.h"
+
+extern "C" {
+#include "postgres.h"
+#include "access/xact.h"
+#include "utils/memutils.h"
+}
+
+namespace cache_sync {
+namespace {
+
+// A transaction that holds more than this writes what it has to the queue as it goes.
+constexpr std::size_t kSpillMemory = 16 * 1024 * 1024;
+constexpr std::size_t kSpillAtLeast = 1024 * 1024;
+
+MemoryContext memory = nullptr;
+
+void *resize(void *block, std::size_t bytes) {
+    constexpr int flags = MCXT_ALLOC_HUGE | MCXT_ALLOC_NO_OOM;
+    if (bytes == 0) {
+        pfree(block);
+        return nullptr;
+    }
+    if (block != nullptr)
+        return repalloc_extended(block, bytes, flags);
+    if (memory == nullptr)
+        memory = AllocSetContextCreate(TopMemoryContext, "cache_sync transaction", ALLOCSET_DEFAULT_SIZES);
+    return MemoryContextAllocExtended(memory, bytes, flags);
+}
+
+TouchedSet touched(resize);
+bool written = false;  // PRE_COMMIT is past; what comes now is written at once
+std::uint64_t rows_seen = 0;
+std::uint64_t kinds_seen[3] = {};  // keys, tags, all else
+
+void out_of_memory() {
+    ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
+                    errdetail("cache_sync gathers what the transaction touched.")));
+}
+
+void add(TouchKind kind, std::string_view text) {
+    const auto level = static_cast<std::uint32_t>(GetCurrentTransactionNestLevel());
+    switch (touched.add(kind, text, level)) {
+        case TouchedSet::Added::duplicate:
+            return;
+        case TouchedSet::Added::no_memory:
+            out_of_memory();
+            return;
+        case TouchedSet::Added::fresh:
+            break;
+    }
+    ++kinds_seen[kind == TouchKind::key ? 0 : kind == TouchKind::tag ? 1 : 2];
+    if (written) {
+        append_rows(touched.log(), true);
+        touched.reset();
+    } else if (touched.memory() > kSpillMemory && touched.level_log(level).size() > kSpillAtLeast) {
+        append_rows(touched.level_log(level), true);
+        touched.drop_level(level);
+    }
+}
+
+void write_to_queue() {
+    if (touched.count() != 0)
+        append_rows(touched.log(), false);
+    written = true;
+    expect_announcement();
+}
+
+void count_transaction() {
+    DatabaseSlot *slot = my_slot();
+    if (slot == nullptr)
+        return;
+    CaptureCounters &capture = slot->capture;
+    pg_atomic_fetch_add_u64(&capture.transactions, 1);
+    pg_atomic_fetch_add_u64(&capture.rows, rows_seen);
+    pg_atomic_uint64 *const kinds[] = {&capture.keys, &capture.tags, &capture.patterns};
+    for (int n = 0; n < 3; ++n)
+        if (kinds_seen[n] != 0)
+            pg_atomic_fetch_add_u64(kinds[n], kinds_seen[n]);
+    if (touched.duplicates() != 0)
+        pg_atomic_fetch_add_u64(&capture.duplicates, touched.duplicates());
+}
+
+bool nothing_happened() {
+    return rows_seen == 0 && kinds_seen[0] + kinds_seen[1] + kinds_seen[2] == 0;
+}
+
+void end_transaction() {
+    touched.reset();
+    written = false;
+    rows_seen = 0;
+    kinds_seen[0] = kinds_seen[1] = kinds_seen[2] = 0;
+}
+
+void transaction_event(XactEvent event, void *) {
+    if (nothing_happened())
+        return;
+    switch (event) {
+        case XACT_EVENT_PRE_COMMIT:
+        case XACT_EVENT_PRE_PREPARE:
+            write_to_queue();
+            break;
+        case XACT_EVENT_COMMIT:
+            announce_rows();
+            count_transaction();
+            end_transaction();
+            break;
+        case XACT_EVENT_ABORT:
+        case XACT_EVENT_PREPARE:
+            forget_rows();
+            end_transaction();
+            break;
+        default:  // parallel workers run no triggers
+            break;
+    }
+}
+
+void subtransaction_event(SubXactEvent event, SubTransactionId, SubTransactionId, void *) {
+    const auto level = static_cast<std::uint32_t>(GetCurrentTransactionNestLevel());
+    if (event == SUBXACT_EVENT_ABORT_SUB)
+        touched.abort_level(level);
+    else if (event == SUBXACT_EVENT_COMMIT_SUB)
+        touched.commit_level(level);
+}
+
+}  // namespace
+
+void register_transaction_callbacks() {
+    RegisterXactCallback(transaction_event, nullptr);
+    RegisterSubXactCallback(subtransaction_event, nullptr);
+}
+
+void touch(TouchKind kind, std::string_view text) {
+    if (text.size() <= kMaxTouchLength) {
+        add(kind, text);
+    } else if (kind == TouchKind::key) {
+        char glob[kMaxTouchLength];
+        add(TouchKind::pattern, {glob, escape_glob_prefix(text, glob, sizeof(glob))});
+    } else {
+        add(TouchKind::flush, {});
+    }
+}
+
+void count_captured_row() {
+    ++rows_seen;
+}
+
+}  // namespace cache_sync

@@ -1,0 +1,224 @@
+#include "publish/distribution.h"
+
+#include <algorithm>
+#include <random>
+
+namespace cache_sync {
+namespace {
+
+// A target that takes nothing for so long is left behind.
+constexpr Milliseconds kPatience{50};
+constexpr Milliseconds kWalkPatience{1000};
+
+bool cannot_take_for(Participant &participant, Milliseconds patience, TimePoint now) {
+    if (participant.target->can_take()) {
+        participant.full_since = kNever;
+        return false;
+    }
+    if (participant.full_since == kNever)
+        participant.full_since = now;
+    return now - participant.full_since > patience;
+}
+
+void leave_behind(Participant &participant) {
+    participant.follows = false;
+    participant.walking = false;
+    participant.wants_walk = true;
+}
+
+}  // namespace
+
+void Distribution::configure(std::vector<TargetConfig> configs) {
+    for (auto &participant : participants_) {
+        const bool unchanged =
+            std::find(configs.begin(), configs.end(), participant->target->config()) != configs.end();
+        if (unchanged)
+            continue;
+        forget(*participant);
+        participant.reset();
+    }
+    std::erase(participants_, nullptr);
+    pop_finished();
+    std::random_device seed;
+    for (auto &config : configs) {
+        const bool known = std::any_of(
+            participants_.begin(), participants_.end(),
+            [&](const auto &participant) { return participant->target->config().id == config.id; });
+        if (!known)
+            participants_.push_back(
+                std::make_unique<Participant>(std::make_unique<Target>(std::move(config), seed())));
+    }
+}
+
+// The target goes: nobody waits for it any more.
+void Distribution::forget(Participant &participant) {
+    const std::uint32_t id = participant.target->config().id;
+    settle_participant(participant);
+    participant.exempt = true;
+    for (InFlight &entry : in_flight_) {
+        std::erase(entry.receivers, id);
+        if (std::erase(entry.waiting, id) != 0 && entry.waiting.empty())
+            finish(entry);
+    }
+}
+
+bool Distribution::has_room(TimePoint now) {
+    bool room = true;
+    for (auto &participant : participants_) {
+        if (!participant->is_live() || !participant->follows || participant->target->can_take())
+            continue;
+        if (participants_.size() > 1 && cannot_take_for(*participant, kPatience, now))
+            leave_behind(*participant);
+        else
+            room = false;
+    }
+    return room;
+}
+
+void Distribution::publish(Batch batch, Takes takes, TimePoint now) {
+    batch.number = next_++;
+    auto shared = std::make_shared<const Batch>(std::move(batch));
+    InFlight entry{shared, {}, {}, false};
+    for (auto &participant : participants_) {
+        if (!takes(*participant))
+            continue;
+        participant->target->publish(shared, now);
+        entry.waiting.push_back(participant->target->config().id);
+    }
+    entry.receivers = entry.waiting;
+    if (entry.waiting.empty())
+        finish(entry);
+    in_flight_.push_back(std::move(entry));
+    pop_finished();
+}
+
+void Distribution::publish_live(Batch batch, TimePoint now) {
+    bool everybody = true;
+    for (auto &participant : participants_) {
+        if (participant->is_live() && participant->follows && !participant->target->can_take())
+            leave_behind(*participant);
+        everybody = everybody && (participant->follows || participant->exempt);
+    }
+    // A walk may have marked a row for a target that followed then and does not now.
+    if (!everybody)
+        for (const QueueRow &row : batch.rows())
+            events_.unmark(row);
+    publish(
+        std::move(batch), [](const Participant &one) { return one.is_live() && one.follows; }, now);
+}
+
+bool Distribution::walking() const {
+    return std::any_of(participants_.begin(), participants_.end(),
+                       [](const auto &one) { return one->walking; });
+}
+
+bool Distribution::wants_walk() const {
+    return !walking() && std::any_of(participants_.begin(), participants_.end(), [](const auto &one) {
+        return one->is_live() && one->wants_walk && one->target->can_take();
+    });
+}
+
+void Distribution::begin_walk() {
+    for (auto &participant : participants_) {
+        if (!participant->is_live() || !participant->wants_walk || !participant->target->can_take())
+            continue;
+        participant->wants_walk = false;
+        participant->walking = true;
+        participant->follows = true;
+        participant->full_since = kNever;
+    }
+}
+
+bool Distribution::walk_has_room(TimePoint now) {
+    bool room = true;
+    for (auto &participant : participants_) {
+        if (!participant->walking || participant->target->can_take())
+            continue;
+        if (cannot_take_for(*participant, kWalkPatience, now))
+            leave_behind(*participant);
+        else
+            room = false;
+    }
+    return room && walking();
+}
+
+void Distribution::publish_walked(Batch batch, TimePoint now) {
+    for (auto &participant : participants_)
+        if (participant->walking && !participant->target->can_take())
+            leave_behind(*participant);
+    publish(
+        std::move(batch), [](const Participant &one) { return one.walking; }, now);
+}
+
+void Distribution::end_walk() {
+    for (auto &participant : participants_)
+        participant->walking = false;
+}
+
+void Distribution::ask_walk() {
+    for (auto &participant : participants_)
+        participant->wants_walk = true;
+}
+
+void Distribution::settle() {
+    for (auto &participant : participants_)
+        settle_participant(*participant);
+    pop_finished();
+}
+
+void Distribution::settle_participant(Participant &participant) {
+    const std::vector<Settled> all = participant.target->take_settled();
+    const bool lost =
+        std::any_of(all.begin(), all.end(), [](const Settled &settled) { return !settled.confirmed; });
+    if (lost || !participant.is_live())
+        leave_behind(participant);
+    for (const Settled &settled : all)
+        settle_one(participant, settled);
+    if (participant.target->can_take())
+        participant.full_since = kNever;
+}
+
+void Distribution::settle_one(Participant &participant, const Settled &settled) {
+    InFlight &entry = in_flight_[settled.batch->number - first_];
+    std::erase(entry.waiting, participant.target->config().id);
+    if (!settled.confirmed) {
+        entry.lost = true;
+        for (const QueueRow &row : settled.batch->rows())
+            events_.unmark(row);
+    }
+    events_.settled(participant, *settled.batch, settled.confirmed);
+    if (entry.waiting.empty())
+        finish(entry);
+}
+
+void Distribution::pop_finished() {
+    for (; !in_flight_.empty() && in_flight_.front().waiting.empty(); ++first_)
+        in_flight_.pop_front();
+}
+
+// Everybody who got the batch is done with it: are its rows published everywhere?
+void Distribution::finish(const InFlight &entry) {
+    if (entry.lost)
+        return;
+    const bool everywhere = std::all_of(participants_.begin(), participants_.end(), [&](const auto &one) {
+        if (one == nullptr || one->exempt || one->caught_up())
+            return true;
+        const auto &got = entry.receivers;
+        return std::find(got.begin(), got.end(), one->target->config().id) != got.end();
+    });
+    if (everywhere)
+        for (const QueueRow &row : entry.batch->rows())
+            events_.mark(row);
+}
+
+bool Distribution::nobody_behind() const {
+    return std::all_of(participants_.begin(), participants_.end(),
+                       [](const auto &one) { return one->exempt || one->caught_up(); });
+}
+
+bool Distribution::unpaused_caught_up() const {
+    return std::all_of(participants_.begin(), participants_.end(),
+                       [](const auto &one) { return one->target->config().paused || one->caught_up(); });
+}
+
+}  // namespace cache_sync

@@ -1,0 +1,119 @@
+// Which target gets which batch, and when a queue row is published everywhere.
+//
+// A target follows: it gets every batch that comes from the ring (publish_live). A target that was away, or
+// could not take a batch, does not follow any more; it wants a walk. A walk reads the queue tables for all
+// targets that want one at its start (publish_walked); from its start on they follow again, so nothing falls
+// between the two.
+//
+//    not live ---live---> wants walk ---begin_walk---> walking, follows ---end_walk---> caught up
+//        ^                    ^  missed a batch            |                               |
+//        +--------------------+----------------------------+--------- connection lost -----+
+//
+// A row is marked as published once a batch with it is confirmed by all who got it, and every other target is
+// caught up (so it confirmed the row before, or has it in flight; if that fails, the mark is taken back).
+// Nothing here waits or knows PostgreSQL; marks and figures go through DistributionEvents.
+#pragma once
+
+#include <cstdint>
+#include <deque>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "clock.h"
+#include "publish/batch.h"
+#include "publish/target.h"
+
+namespace cache_sync {
+
+class Participant {
+ public:
+    explicit Participant(std::unique_ptr<Target> endpoint) : target(std::move(endpoint)) {}
+
+    const std::unique_ptr<Target> target;
+    bool follows = false;           // gets the live batches
+    bool wants_walk = true;         // may lack rows that the tables hold
+    bool walking = false;           // takes part in the current walk
+    bool exempt = false;            // will be flushed as a whole when it is back: nothing is kept for it
+    TimePoint full_since = kNever;  // cannot take batches since then
+    TimePoint join_after{};         // the owner asked the database in vain; not again before this
+
+    bool is_live() const { return target->state() == TargetState::live; }
+    bool caught_up() const { return is_live() && follows && !wants_walk && !walking; }
+};
+
+class DistributionEvents {
+ public:
+    virtual ~DistributionEvents() = default;
+    virtual void mark(const QueueRow &row) = 0;    // published everywhere
+    virtual void unmark(const QueueRow &row) = 0;  // not everywhere after all
+    virtual void settled(Participant &participant, const Batch &batch, bool confirmed) = 0;
+};
+
+class Distribution {
+ public:
+    explicit Distribution(DistributionEvents &events) : events_(events) {}
+
+    // Brings the targets in line with the configuration: an unchanged one keeps its connection.
+    void configure(std::vector<TargetConfig> configs);
+    std::vector<std::unique_ptr<Participant>> &participants() { return participants_; }
+
+    // Can every target that follows take another batch? One that could not for too long is left behind, so
+    // that it does not hold up the others; it catches up by a walk.
+    bool has_room(TimePoint now);
+    void publish_live(Batch batch, TimePoint now);
+
+    bool wants_walk() const;  // somebody live wants a walk, and none is under way
+    void begin_walk();
+    bool walking() const;  // a walk is under way and somebody still takes part
+    bool walk_has_room(TimePoint now);
+    void publish_walked(Batch batch, TimePoint now);
+    void end_walk();
+    void ask_walk();  // everybody may lack rows
+
+    // Collects what the targets are finished with.
+    void settle();
+
+    // Is every batch up to this number settled?
+    bool is_settled(std::uint64_t number) const { return in_flight_.empty() || first_ > number; }
+    std::uint64_t last_number() const { return next_ - 1; }
+    bool is_idle() const { return in_flight_.empty(); }
+    // Is a row in flight for which this is true?
+    template <typename Predicate>
+    bool has_in_flight(Predicate predicate) const {
+        for (const InFlight &entry : in_flight_)
+            for (const QueueRow &row : entry.batch->rows())
+                if (!entry.waiting.empty() && predicate(row))
+                    return true;
+        return false;
+    }
+    // Has every target for which the queue keeps rows (paused ones too) all that the tables hold, as far as
+    // it is not in flight?
+    bool nobody_behind() const;
+    // The same for every target that is not paused: what drain() waits for.
+    bool unpaused_caught_up() const;
+
+ private:
+    struct InFlight {
+        std::shared_ptr<const Batch> batch;
+        std::vector<std::uint32_t> receivers;  // ids of the targets that got it
+        std::vector<std::uint32_t> waiting;    // those of them that did not settle it yet
+        bool lost = false;                     // some target did not confirm
+    };
+
+    using Takes = bool (*)(const Participant &);
+    void publish(Batch batch, Takes takes, TimePoint now);
+    void settle_participant(Participant &participant);
+    void settle_one(Participant &participant, const Settled &settled);
+    void forget(Participant &participant);
+    void pop_finished();
+    void finish(const InFlight &entry);
+
+    DistributionEvents &events_;
+    std::vector<std::unique_ptr<Participant>> participants_;
+    std::deque<InFlight> in_flight_;  // batch numbers first_, first_ + 1, ...
+    std::uint64_t first_ = 1;
+    std::uint64_t next_ = 1;
+};
+
+}  // namespace cache_sync

@@ -1,0 +1,14 @@
+// The cache_sync.* settings. Written by PostgreSQL's GUC machinery, read everywhere.
+#pragma once
+
+namespace cache_sync {
+
+extern bool setting_enabled;     // off: this session captures nothing
+extern int setting_ring_size;    // kB of shared memory for each database's fast path
+extern int setting_batch_keys;   // entries published in one go
+extern int setting_max_backoff;  // ms between attempts to reach a target
+extern int setting_queue_limit;  // MB that the queue may hold for a target that is away
+
+void define_settings();
+
+}  // namespace cache_sync

@@ -1,0 +1,471 @@
+#include "worker/publisher_pg.h"
+
+#include <algorithm>
+
+#include "boundary.h"
+#include "queue/published_rows_pg.h"
+#include "queue/walk_pg.h"
+#include "settings_pg.h"
+#include "worker/figures_pg.h"
+#include "worker/joining_pg.h"
+#include "worker/target_catalog_pg.h"
+
+extern "C" {
+#include "access/table.h"
+#include "access/xlog.h"  // GetXLogInsertRecPtr
+#include "miscadmin.h"
+#include "postmaster/interrupt.h"  // ConfigReloadPending
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/snapmgr.h"
+#include "utils/timestamp.h"
+}
+
+namespace cache_sync {
+namespace {
+
+constexpr Milliseconds kRotateEvery{1000};
+constexpr Milliseconds kQuiet{5000};  // then a small queue is emptied too
+constexpr Milliseconds kNetWalkEvery{60000};
+constexpr Milliseconds kJoinRetry{1000};
+constexpr Milliseconds kWithheldBeat{50};
+constexpr int kBatchesPerTurn = 64;  // so that replies are read in between
+constexpr int kBatchesPerSlice = 8;
+constexpr std::size_t kBatchBytes = 256 * 1024;
+
+bool is_full(const BatchBuilder &builder) {
+    return builder.entries() >= static_cast<std::size_t>(setting_batch_keys) ||
+           builder.bytes() >= kBatchBytes;
+}
+
+// Rows that a walk found, copied out of the transaction.
+struct FoundRow {
+    RowPosition position;
+    std::int64_t queued_at;
+    std::size_t begin, end;  // in FoundRows::payloads
+};
+struct FoundRows {
+    std::vector<FoundRow> rows;
+    std::string payloads;
+    std::size_t limit;
+};
+
+std::int64_t unix_microseconds(std::int64_t timestamp) {
+    return timestamp + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+}
+
+bool collect_unpublished(void *context, RowPosition position, TransactionId, std::int64_t queued_at,
+                         std::string_view payload) {
+    auto &found = *static_cast<FoundRows *>(context);
+    if (is_published(position))
+        return true;
+    const std::size_t begin = found.payloads.size();
+    found.payloads.append(payload);
+    found.rows.push_back({position, unix_microseconds(queued_at), begin, found.payloads.size()});
+    return found.payloads.size() < found.limit;
+}
+
+// Collects from `at` on, in a transaction of its own. Moves `at`; kWalkEnd: the table or range is done.
+Problem find_rows(RowPosition &at, std::uint32_t last_block, FoundRows &found) {
+    return in_transaction("reading the queue", [&] {
+        call([&] {
+            const QueueTables *tables = queue_tables();
+            if (tables == nullptr) {
+                at.block = kWalkEnd;
+                return;
+            }
+            Relation relation = table_open(tables->oid[at.table], AccessShareLock);
+            at = walk_rows(relation, GetActiveSnapshot(), at, last_block, collect_unpublished, &found);
+            table_close(relation, AccessShareLock);
+        });
+    });
+}
+
+}  // namespace
+
+void Publisher::run() {
+    forget_all_marks();
+    pg_atomic_write_u32(&slot_->reload, 1);
+    while (!extension_gone_) {
+        const TimePoint now = Clock::now();
+        serve_interrupts();
+        reload_if_asked(now);
+        take_from_ring(now);
+        walk_if_wanted(now);
+        drive_targets(now);
+        rotate_if_due(now);
+        answer_drains();
+        show_figures(distribution_);
+        wait();
+    }
+}
+
+void Publisher::serve_interrupts() {
+    call([] {
+        CHECK_FOR_INTERRUPTS();
+        if (ConfigReloadPending) {
+            ConfigReloadPending = false;
+            ProcessConfigFile(PGC_SIGHUP);
+            pg_atomic_write_u32(&my_slot()->reload, 1);
+        }
+    });
+}
+
+void Publisher::reload_if_asked(TimePoint now) {
+    if (pg_atomic_exchange_u32(&slot_->reload, 0) != 0)
+        load_configuration(now);
+}
+
+void Publisher::load_configuration(TimePoint) {
+    std::vector<TargetConfig> configs;
+    std::vector<std::string> patterns;
+    const Problem problem = in_transaction("loading targets", [&] {
+        extension_gone_ = call([] { return queue_tables() == nullptr; });
+        if (extension_gone_)
+            return;
+        forget_dropped_targets();
+        configs = load_targets();
+        patterns = load_flush_patterns();
+    });
+    if (problem || extension_gone_)
+        return;
+    distribution_.configure(std::move(configs));
+    for (auto &participant : distribution_.participants())
+        participant->target->set_flush_patterns(patterns);
+    keep_figures(distribution_);
+    rotation_wanted_ = true;
+}
+
+// ---- from the queue to the targets ----
+
+void Publisher::take_from_ring(TimePoint now) {
+    for (int turn = 0; turn < kBatchesPerTurn && distribution_.has_room(now); ++turn) {
+        if (range_open_) {
+            read_range(now);
+            continue;
+        }
+        BatchBuilder builder;
+        const bool more = fill_from_ring(builder);
+        if (!builder.empty())
+            publish(builder, false);
+        if (!more && !range_open_)
+            break;
+    }
+    if (pg_atomic_exchange_u32(&slot_->need_walk, 0) != 0) {
+        distribution_.ask_walk();
+        busy_at_ = now;
+        rotation_wanted_ = true;
+    }
+}
+
+// True: there may be more. Full batches on the way are published at once.
+bool Publisher::fill_from_ring(BatchBuilder &builder) {
+    Ring *ring = my_ring();
+    RingEntry entry;
+    while (ring != nullptr && ring->pop(entry, payload_)) {
+        rotation_wanted_ = true;
+        if (entry.kind == RingEntry::Kind::range) {
+            begin_range(entry);
+            return true;
+        }
+        const RowPosition position{entry.table, entry.offset, entry.block};
+        publish_payload(payload_, {position.pack(), entry.visible_at}, builder, false);
+        if (is_full(builder))
+            return true;
+    }
+    return false;
+}
+
+void Publisher::begin_range(const RingEntry &entry) {
+    range_at_ = {entry.table, 0, entry.block};
+    range_last_block_ = entry.last_block;
+    range_open_ = true;
+}
+
+// A slice of the rows of one large transaction, which are live rows like those of the ring.
+void Publisher::read_range(TimePoint now) {
+    FoundRows found{{}, {}, kBatchBytes};
+    if (find_rows(range_at_, range_last_block_, found)) {
+        distribution_.ask_walk();  // the walk will find them
+        range_open_ = false;
+        return;
+    }
+    busy_at_ = now;
+    range_open_ = range_at_.block != kWalkEnd;
+    BatchBuilder builder;
+    for (const FoundRow &row : found.rows)
+        publish_payload(std::string_view(found.payloads).substr(row.begin, row.end - row.begin),
+                        {row.position.pack(), row.queued_at}, builder, false);
+    if (!builder.empty())
+        publish(builder, false);
+}
+
+// Adds a row's records to the builder; what fills batches is published. The row belongs to the batch that
+// takes its last record, so it is settled only when all of it is.
+void Publisher::publish_payload(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked) {
+    while (const auto record = take_record(payload)) {
+        if (is_full(builder))
+            publish(builder, walked);
+        builder.add(record->kind, record->text);
+    }
+    builder.add_row(row);
+}
+
+void Publisher::publish(BatchBuilder &builder, bool walked) {
+    const TimePoint now = Clock::now();
+    busy_at_ = now;
+    Batch batch = builder.take();
+    batch.lsn = call([] { return GetXLogInsertRecPtr(); });
+    if (walked)
+        distribution_.publish_walked(std::move(batch), now);
+    else
+        distribution_.publish_live(std::move(batch), now);
+}
+
+void Publisher::walk_if_wanted(TimePoint now) {
+    if (now >= walk_again_at_) {
+        walk_again_at_ = now + kNetWalkEvery;
+        if (rotation_wanted_)
+            distribution_.ask_walk();
+    }
+    if (distribution_.wants_walk()) {
+        distribution_.begin_walk();
+        walk_at_ = {0, 0, 0};
+    }
+    if (distribution_.walk_has_room(now))
+        walk_slice(now);
+}
+
+void Publisher::walk_slice(TimePoint) {
+    FoundRows found{{}, {}, kBatchBytes * kBatchesPerSlice / 4};
+    if (find_rows(walk_at_, kWalkEnd - 1, found)) {
+        distribution_.end_walk();
+        distribution_.ask_walk();
+        return;
+    }
+    BatchBuilder builder;
+    for (const FoundRow &row : found.rows)
+        publish_payload(std::string_view(found.payloads).substr(row.begin, row.end - row.begin),
+                        {row.position.pack(), row.queued_at}, builder, true);
+    if (!builder.empty())
+        publish(builder, true);
+    if (walk_at_.block != kWalkEnd)
+        return;
+    if (walk_at_.table + 1 < kQueueTables)
+        walk_at_ = {static_cast<std::uint16_t>(walk_at_.table + 1), 0, 0};
+    else
+        distribution_.end_walk();
+}
+
+// ---- the targets ----
+
+void Publisher::drive_targets(TimePoint now) {
+    for (auto &participant : distribution_.participants()) {
+        participant->target->advance(now);
+        join_if_wanted(*participant, now);
+        notice_flushed(*participant);
+        beat_if_due(*participant, now);
+    }
+    distribution_.settle();
+}
+
+void Publisher::join_if_wanted(Participant &participant, TimePoint now) {
+    Target &target = *participant.target;
+    if (!target.wants_arming() || now < participant.join_after)
+        return;
+    JoinOrder order{};
+    std::vector<std::string> patterns;
+    const Problem problem = in_transaction("joining a target", [&] {
+        order = join_target(target.config().id, target.run_id());
+        patterns = load_flush_patterns();
+    });
+    if (problem) {
+        participant.join_after = now + kJoinRetry;
+        return;
+    }
+    target.set_flush_patterns(patterns);
+    participant.exempt = false;
+    participant.wants_walk = true;
+    target.arm({order.epoch, order.lsn, {}, order.flush, std::move(patterns)}, now);
+}
+
+void Publisher::notice_flushed(Participant &participant) {
+    Target &target = *participant.target;
+    if (!target.take_flushed())
+        return;
+    in_transaction("noting a flush", [&] { note_flushed(target.config().id); });
+    count_flush(target.config().id);
+}
+
+// A heartbeat promises readers that nothing is older than a heartbeat: so none is sent by who is behind.
+void Publisher::beat_if_due(Participant &participant, TimePoint now) {
+    Target &target = *participant.target;
+    if (!target.wants_heartbeat(now) || !participant.caught_up())
+        return;
+    const std::uint64_t lsn = call([] { return GetXLogInsertRecPtr(); });
+    target.heartbeat(lsn, published_snapshot(participant), now);
+}
+
+// The text of a snapshot all of whose transactions the target has, or nothing if that cannot be said now.
+std::string Publisher::published_snapshot(const Participant &participant) {
+    if (participant.target->in_flight() != 0)
+        return {};
+    std::string text;
+    in_transaction("taking a snapshot", [&] {
+        text = call([] {
+            return DatumGetCString(
+                OidFunctionCall1(F_PG_SNAPSHOT_OUT, OidFunctionCall0(F_PG_CURRENT_SNAPSHOT)));
+        });
+    });
+    const Ring *ring = my_ring();
+    const bool all_taken = pg_atomic_read_u32(&slot_->committing) == 0 &&
+                           pg_atomic_read_u32(&slot_->finishing) == 0 &&
+                           pg_atomic_read_u32(&slot_->need_walk) == 0 && ring != nullptr && ring->empty();
+    return all_taken ? text : std::string();
+}
+
+// ---- emptying the queue ----
+
+void Publisher::rotate_if_due(TimePoint now) {
+    if (!rotation_wanted_ || now < rotate_at_)
+        return;
+    rotate_at_ = now + kRotateEvery;
+    QueueTables tables{};
+    QueueSize size{};
+    const Problem problem = in_transaction("measuring the queue", [&] {
+        call([&] {
+            if (const QueueTables *known = queue_tables()) {
+                tables = *known;
+                size = queue_size(tables);
+            }
+        });
+    });
+    if (problem)
+        return;
+    exempt_laggards(size);
+    const std::uint32_t active = size.pages[pg_atomic_read_u32(&slot_->active)];
+    if (active >= kRotatePages || (active != 0 && now - busy_at_ > kQuiet))
+        switch_table(slot_, size);
+    if (size.total() == 0)
+        rotation_wanted_ = false;
+    else if (distribution_.nobody_behind() && empty_left_tables(tables, size))
+        rotate_at_ = now;  // something was emptied: go on with the next one
+}
+
+bool Publisher::empty_left_tables(const QueueTables &tables, const QueueSize &size) {
+    const auto &all = distribution_.participants();
+    const bool anyway =
+        std::any_of(all.begin(), all.end(), [](const auto &one) { return one->exempt; }) || all.empty();
+    bool emptied = false;
+    for (int table = 0; table < kQueueTables; ++table) {
+        if (size.pages[table] == 0 || pg_atomic_read_u32(&slot_->active) == static_cast<std::uint32_t>(table))
+            continue;
+        if (distribution_.has_in_flight(
+                [&](const QueueRow &row) { return RowPosition::unpack(row.position).table == table; }))
+            continue;
+        Emptied result = Emptied::locked;
+        in_transaction("emptying a queue table",
+                       [&] { call([&] { result = empty_table(tables, table, anyway); }); });
+        emptied = emptied || result == Emptied::yes;
+        if (result == Emptied::unpublished)
+            distribution_.ask_walk();
+    }
+    return emptied;
+}
+
+// The queue is at its limit: who still lacks something of it is flushed when it is back, instead.
+void Publisher::exempt_laggards(const QueueSize &size) {
+    if (size.total() * BLCKSZ <= static_cast<std::uint64_t>(setting_queue_limit) * 1024 * 1024)
+        return;
+    std::vector<std::uint32_t> servers;
+    for (auto &participant : distribution_.participants())
+        if (!participant->exempt && !participant->caught_up() && !participant->is_live())
+            servers.push_back(participant->target->config().id);
+    if (servers.empty() || in_transaction("giving up on a target", [&] { owe_flush(servers); }))
+        return;
+    for (auto &participant : distribution_.participants()) {
+        if (std::find(servers.begin(), servers.end(), participant->target->config().id) == servers.end())
+            continue;
+        participant->exempt = true;
+        call([&] {
+            ereport(WARNING, (errmsg("cache_sync: the queue is at its limit of %d MB; target \"%s\" will be "
+                                     "flushed when it is back",
+                                     setting_queue_limit, participant->target->config().name.c_str())));
+        });
+    }
+}
+
+// ---- drain ----
+
+void Publisher::answer_drains() {
+    const std::uint64_t asked = pg_atomic_read_u64(&slot_->drain_asked);
+    if (!drain_running_ && asked != pg_atomic_read_u64(&slot_->drain_done)) {
+        drain_running_ = true;
+        drain_ticket_ = asked;
+        drain_number_ = 0;
+        distribution_.ask_walk();
+        call([] { SetLatch(MyLatch); });  // so that the walk begins at once
+    }
+    if (!drain_running_ || !distribution_.unpaused_caught_up())
+        return;
+    if (drain_number_ == 0)
+        drain_number_ = distribution_.last_number();
+    if (!distribution_.is_settled(drain_number_))
+        return;
+    drain_running_ = false;
+    pg_atomic_write_u64(&slot_->drain_done, drain_ticket_);
+    call([&] { ConditionVariableBroadcast(&slot_->drained); });
+}
+
+// ---- waiting ----
+
+TimePoint Publisher::next_deadline(TimePoint now) {
+    TimePoint earliest = rotation_wanted_ ? std::min(rotate_at_, walk_again_at_) : kNever;
+    for (const auto &participant : distribution_.participants()) {
+        const Target &target = *participant->target;
+        if (target.wants_arming())
+            earliest = std::min(earliest, participant->join_after);
+        else if (target.wants_heartbeat(now))  // withheld: it is behind
+            earliest = std::min(earliest, now + kWithheldBeat);
+        else
+            earliest = std::min(earliest, target.deadline());
+    }
+    return earliest;
+}
+
+void Publisher::wait() {
+    const TimePoint now = Clock::now();
+    std::vector<WaitedSocket> sockets;
+    for (auto &participant : distribution_.participants())
+        if (participant->target->socket() >= 0)
+            sockets.push_back({participant->target->socket(), participant->target->wants_write(),
+                               participant->target->connection_count()});
+    long timeout = -1;
+    const bool busy =
+        distribution_.walk_has_room(now) || distribution_.wants_walk() ||
+        ((range_open_ || (my_ring() != nullptr && !my_ring()->empty())) && distribution_.has_room(now));
+    if (const TimePoint deadline = next_deadline(now); busy || deadline <= now)
+        timeout = 0;
+    else if (deadline != kNever)
+        timeout = static_cast<long>(std::chrono::ceil<Milliseconds>(deadline - now).count());
+    for (const ReadySocket &ready : socket_wait_.wait(sockets, timeout))
+        for (auto &participant : distribution_.participants())
+            if (participant->target->socket() == ready.fd)
+                participant->target->ready(ready.readable, ready.writable, Clock::now());
+    distribution_.settle();
+}
+
+// ---- what the distribution tells ----
+
+void Publisher::mark(const QueueRow &row) {
+    mark_published(RowPosition::unpack(row.position));
+}
+void Publisher::unmark(const QueueRow &row) {
+    unmark_published(RowPosition::unpack(row.position));
+}
+
+void Publisher::settled(Participant &participant, const Batch &batch, bool confirmed) {
+    count_settled(participant.target->config().id, batch, confirmed);
+}
+
+}  // namespace cache_sync

@@ -1,0 +1,223 @@
+// Statements that concern the workers.
+//
+//   DROP, RENAME, ALTER .. TABLESPACE of a database, and copying one, fail while anybody is connected: the
+//     publisher is stopped before and started again after, whatever came out.
+//   CREATE / DROP EXTENSION, CREATE DATABASE: the launcher looks; servers and user mappings: the publisher
+//   reloads. COMMIT PREPARED: what the transaction queued was written long ago; the publisher reads it from
+//   the table.
+#include "boundary.h"
+#include "queue/shared_state_pg.h"
+#include "worker/wake_pg.h"
+#include "worker/workers_pg.h"
+
+extern "C" {
+#include "access/xact.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_database.h"
+#include "commands/dbcommands.h"
+#include "commands/defrem.h"
+#include "miscadmin.h"
+#include "nodes/parsenodes.h"
+#include "tcop/utility.h"
+#include "utils/acl.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+}
+
+namespace cache_sync {
+namespace {
+
+ProcessUtility_hook_type previous_hook = nullptr;
+
+constexpr int kStopTimeoutMs = 5000;
+
+struct Statement {
+    PlannedStmt *planned;
+    const char *text;
+    bool read_only_tree;
+    ProcessUtilityContext context;
+    ParamListInfo parameters;
+    QueryEnvironment *environment;
+    DestReceiver *destination;
+    QueryCompletion *completion;
+};
+
+void run(const Statement &statement) {
+    const auto next = previous_hook != nullptr ? previous_hook : standard_ProcessUtility;
+    next(statement.planned, statement.text, statement.read_only_tree, statement.context, statement.parameters,
+         statement.environment, statement.destination, statement.completion);
+}
+
+bool may_create_databases() {
+    HeapTuple tuple = SearchSysCache1(AUTHOID, ObjectIdGetDatum(GetUserId()));
+    if (!HeapTupleIsValid(tuple))
+        return false;
+    const bool may = reinterpret_cast<Form_pg_authid>(GETSTRUCT(tuple))->rolcreatedb;
+    ReleaseSysCache(tuple);
+    return may;
+}
+
+const char *template_of(const CreatedbStmt *statement) {
+    ListCell *cell;
+    foreach (cell, statement->options) {
+        auto *option = static_cast<DefElem *>(lfirst(cell));
+        if (strcmp(option->defname, "template") == 0 && option->arg != nullptr)
+            return defGetString(option);
+    }
+    return "template1";
+}
+
+// The database whose publisher is in the way of this statement, if the user may run it at all.
+Oid database_in_the_way(Node *node) {
+    const char *name = nullptr;
+    bool allowed = superuser();
+    if (IsA(node, DropdbStmt))
+        name = castNode(DropdbStmt, node)->dbname;
+    else if (IsA(node, AlterDatabaseStmt))
+        name = castNode(AlterDatabaseStmt, node)->dbname;
+    else if (IsA(node, RenameStmt) && castNode(RenameStmt, node)->renameType == OBJECT_DATABASE)
+        name = castNode(RenameStmt, node)->subname;
+    else if (IsA(node, CreatedbStmt)) {
+        name = template_of(castNode(CreatedbStmt, node));
+        allowed = allowed || may_create_databases();
+    }
+    const Oid database = name != nullptr ? get_database_oid(name, true) : InvalidOid;
+    if (!OidIsValid(database))
+        return InvalidOid;
+    allowed = allowed || object_ownercheck(DatabaseRelationId, database, GetUserId());
+    return allowed ? database : InvalidOid;
+}
+
+void hold(DatabaseSlot *slot) {
+    pg_atomic_fetch_add_u32(&slot->held, 1);
+    const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kStopTimeoutMs);
+    ConditionVariablePrepareToSleep(&slot->drained);
+    for (;;) {
+        LWLockAcquire(slot_lock(slot), LW_SHARED);
+        const int pid = slot->pid;
+        const bool starting = slot->state == WorkerState::starting;
+        LWLockRelease(slot_lock(slot));
+        if ((pid == 0 && !starting) || GetCurrentTimestamp() >= until)
+            break;
+        if (pid != 0)
+            kill(pid, SIGTERM);
+        ConditionVariableTimedSleep(&slot->drained, 50, PG_WAIT_EXTENSION);
+    }
+    ConditionVariableCancelSleep();
+}
+
+void release(DatabaseSlot *slot) noexcept {
+    pg_atomic_fetch_sub_u32(&slot->held, 1);
+    wake_launcher();
+}
+
+void run_without_publisher(const Statement &statement, DatabaseSlot *slot) {
+    entry([&] {
+        try {
+            call([&] {
+                hold(slot);
+                run(statement);
+            });
+        } catch (...) {
+            release(slot);
+            throw;
+        }
+        release(slot);
+    });
+}
+
+void commit_prepared(const Statement &statement) {
+    DatabaseSlot *slot = my_slot();
+    if (slot == nullptr) {
+        run(statement);
+        return;
+    }
+    entry([&] {
+        pg_atomic_fetch_add_u32(&slot->finishing, 1);
+        const auto done = [&]() noexcept {
+            pg_atomic_write_u32(&slot->need_walk, 1);
+            pg_atomic_fetch_sub_u32(&slot->finishing, 1);
+            wake_publisher(slot);
+        };
+        try {
+            call([&] { run(statement); });
+        } catch (...) {
+            done();
+            throw;
+        }
+        done();
+    });
+}
+
+bool concerns_launcher(Node *node) {
+    switch (nodeTag(node)) {
+        case T_CreateExtensionStmt:
+        case T_CreatedbStmt:
+        case T_DropdbStmt:
+            return true;
+        default:
+            return false;
+    }
+}
+
+bool concerns_publisher(Node *node) {
+    switch (nodeTag(node)) {
+        case T_CreateForeignServerStmt:
+        case T_AlterForeignServerStmt:
+        case T_CreateUserMappingStmt:
+        case T_AlterUserMappingStmt:
+        case T_DropUserMappingStmt:
+        case T_CreateExtensionStmt:
+        case T_AlterExtensionStmt:
+        case T_DropOwnedStmt:
+            return true;
+        case T_DropStmt: {
+            const ObjectType type = castNode(DropStmt, node)->removeType;
+            return type == OBJECT_FOREIGN_SERVER || type == OBJECT_EXTENSION || type == OBJECT_FDW ||
+                   type == OBJECT_SCHEMA;
+        }
+        case T_RenameStmt:
+            return castNode(RenameStmt, node)->renameType == OBJECT_FOREIGN_SERVER;
+        case T_AlterOwnerStmt:
+            return castNode(AlterOwnerStmt, node)->objectType == OBJECT_FOREIGN_SERVER;
+        default:
+            return false;
+    }
+}
+
+void utility_hook(PlannedStmt *planned, const char *text, bool read_only_tree, ProcessUtilityContext context,
+                  ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *destination,
+                  QueryCompletion *completion) {
+    const Statement statement{planned,    text,        read_only_tree, context,
+                              parameters, environment, destination,    completion};
+    Node *node = planned->utilityStmt;
+    if (IsA(node, TransactionStmt)) {
+        if (castNode(TransactionStmt, node)->kind == TRANS_STMT_COMMIT_PREPARED)
+            commit_prepared(statement);
+        else
+            run(statement);
+        return;
+    }
+    const bool launcher = concerns_launcher(node);
+    const bool publisher = concerns_publisher(node);
+    const Oid database = IsTransactionState() ? database_in_the_way(node) : InvalidOid;
+    DatabaseSlot *slot = OidIsValid(database) ? find_slot(database) : nullptr;
+    if (slot != nullptr)
+        run_without_publisher(statement, slot);
+    else
+        run(statement);
+    if (launcher)
+        wake_launcher_at_commit();
+    if (publisher)
+        reload_publisher_at_commit();
+}
+
+}  // namespace
+
+void install_utility_hook() {
+    previous_hook = ProcessUtility_hook;
+    ProcessUtility_hook = utility_hook;
+}
+
+}  // namespace cache_sync
