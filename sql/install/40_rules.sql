@@ -102,16 +102,21 @@ RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
+DECLARE
+    -- The one that partitions inherit has a name of its own: else a registered table could not be attached as a
+    -- partition, because it has a trigger of that name.
+    capture name := CASE WHEN EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relkind = 'p')
+                         THEN 'cache_sync_capture_partitions' ELSE 'cache_sync_capture' END;
 BEGIN
     IF truncates THEN
         EXECUTE format('CREATE TRIGGER cache_sync_truncate AFTER TRUNCATE ON %s '
                        'FOR EACH STATEMENT EXECUTE FUNCTION cache_sync.capture_truncate()', relation);
         EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER cache_sync_truncate', relation);
     ELSE
-        EXECUTE format('CREATE TRIGGER cache_sync_capture AFTER INSERT OR UPDATE OR DELETE ON %s '
-                       'FOR EACH ROW EXECUTE FUNCTION cache_sync.capture()', relation);
+        EXECUTE format('CREATE TRIGGER %I AFTER INSERT OR UPDATE OR DELETE ON %s '
+                       'FOR EACH ROW EXECUTE FUNCTION cache_sync.capture()', capture, relation);
         -- Without ONLY: the clones on partitions follow.
-        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER cache_sync_capture', relation);
+        EXECUTE format('ALTER TABLE %s ENABLE ALWAYS TRIGGER %I', relation, capture);
     END IF;
 END
 $$;

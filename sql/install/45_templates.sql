@@ -22,8 +22,8 @@ AS $$
         SELECT p.m[1] AS text, p.n
         FROM regexp_matches($1,
             $re$E'(?:[^'\\]|''|\\.)*'|'(?:[^']|'')*'|"(?:[^"]|"")+"|EXTRACT\(\w+|$re$
-            $re$::(?:interval(?: year| month| day| hour| minute| second| to)*|character varying|bit varying|$re$
-            $re$time(?:stamp)?(?:\(\d+\))? with(?:out)? time zone)|::|\w+|\s+|.$re$, 'g') WITH ORDINALITY AS p (m, n)
+            || '::(?:interval(?: year| month| day| hour| minute| second| to)*|character varying|bit varying|'
+            || 'time(?:stamp)?(?:\(\d+\))? with(?:out)? time zone)|::|\w+|\s+|.', 'g') WITH ORDINALITY AS p (m, n)
     ), word AS (
         SELECT w.n, lag(w.text) OVER (ORDER BY w.n) AS before, lead(w.text) OVER (ORDER BY w.n) AS after
         FROM piece w

@@ -94,7 +94,7 @@ AS $$
     UNION ALL
     SELECT 'queue', q.age IS NULL OR q.age < interval '1 minute',
            format('%s transactions pending', q.count)
-               || coalesce(format(', the oldest for %s', date_trunc('second', q.age)), ''),
+               || coalesce(', the oldest for ' || date_trunc('second', q.age), ''),
            CASE WHEN q.age >= interval '1 minute'
                 THEN 'See cache_sync.targets for the one that is behind, and cache_sync.workers.' END
     FROM (SELECT count(DISTINCT q.xid), clock_timestamp() - min(q.queued_at) AS age

@@ -33,7 +33,11 @@ BEGIN
         RETURN;
     END IF;
     FOR changed IN SELECT DISTINCT c.objid FROM pg_event_trigger_ddl_commands() c
-                   WHERE c.classid = 'pg_class'::regclass AND c.object_type LIKE '%table%' LOOP
+                   WHERE c.classid = 'pg_class'::regclass AND c.object_type LIKE '%table%'
+                     AND (EXISTS (SELECT FROM pg_inherits i WHERE c.objid IN (i.inhrelid, i.inhparent))
+                          OR EXISTS (SELECT FROM cache_sync.rule r WHERE r.relation = c.objid)
+                          OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.objid
+                                     AND t.tgfoid = 'cache_sync.capture_truncate()'::regprocedure)) LOOP
         PERFORM cache_sync._follow_renames(changed);
         IF EXISTS (SELECT FROM cache_sync._trigger_faults(changed) f
                    WHERE f.fault = 'surplus' OR (f.fault = 'missing' AND NOT f.cloned)) THEN
