@@ -72,7 +72,7 @@ Look look_of_stdout() {
     Look look;
     winsize size{};
     const bool is_large_enough =
-        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row >= 26 && size.ws_col >= 96;
+        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row >= 28 && size.ws_col >= 96;
     look.is_terminal = isatty(STDOUT_FILENO) != 0 && is_large_enough;
     look.has_colour = look.is_terminal && std::getenv("NO_COLOR") == nullptr;
     look.has_utf8 = std::string_view(nl_langinfo(CODESET)) == "UTF-8";
@@ -158,6 +158,7 @@ std::vector<std::string> Screen::lines() const {
                               format("%.1f %%", hit_rate(&Sample::naive))));
     lines.push_back(side_line("fills", with_commas(now().synced.fills), with_commas(now().naive.fills)));
     lines.push_back(side_line("fills refused as too late", with_commas(now().synced.refused), "-"));
+    lines.push_back(side_line("reads sent past the cache", with_commas(now().synced.bypassed), "-"));
     lines.push_back(side_line("hits compared with the table", with_commas(now().synced.checked),
                               with_commas(now().naive.checked)));
     lines.push_back("   " + coloured("stale reads found", kBold) + padded("", 11) +
