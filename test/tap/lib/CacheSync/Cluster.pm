@@ -84,7 +84,7 @@ sub publisher_pid {
         "a publisher of $database",
         sub {
             $pid = $self->safe_psql($database,
-                "SELECT pid FROM cache_sync.workers WHERE role = 'publisher' AND pid IS NOT NULL");
+                "SELECT pid FROM cache_sync.workers WHERE role = 'publisher' AND datname = current_database()");
             return $pid =~ /^\d+$/ && $pid != ($option{not} // 0);
         });
     return $pid;
@@ -105,7 +105,7 @@ sub wait_for_target {
     return $self->poll_until(
         "target $name is $state",
         sub {
-            $self->safe_psql($database // 'postgres', "SELECT state FROM cache_sync.targets WHERE target = '$name'") eq
+            $self->safe_psql($database // 'postgres', "SELECT state FROM cache_sync.targets WHERE name = '$name'") eq
               $state;
         });
 }
