@@ -45,13 +45,14 @@ $(LUA_HEADER): src/publish/cache_sync.lua script/lib/embed.sh | build
 $(DATA_built): cache_sync.control $(INSTALL_PARTS)
 	cat $(INSTALL_PARTS) > $@
 
-# Unit tests of everything that needs no PostgreSQL.
+# Unit tests of everything that needs no PostgreSQL; make unit SANITIZE=1 runs them with ASan and UBSan.
 .PHONY: unit lint format
+UNIT_BUILD = build/unit$(if $(SANITIZE),-sanitize)
 unit: | build
-	cmake -S . -B build/unit $(if $(SANITIZE),-DSANITIZE=ON,-DSANITIZE=OFF) > build/unit-configure.log 2>&1 || \
-	  { cat build/unit-configure.log; exit 1; }
-	cmake --build build/unit
-	cd build/unit && ctest --output-on-failure
+	cmake -S . -B $(UNIT_BUILD) -DSANITIZE=$(if $(SANITIZE),ON,OFF) > $(UNIT_BUILD).log 2>&1 || \
+	  { cat $(UNIT_BUILD).log; exit 1; }
+	cmake --build $(UNIT_BUILD)
+	cd $(UNIT_BUILD) && ctest --output-on-failure
 
 build:
 	mkdir -p $@
@@ -60,4 +61,5 @@ lint:
 	PG_CONFIG='$(PG_CONFIG)' script/lib/lint.pl
 
 format:
-	clang-format -i $(wildcard src/*.h src/*.cpp $(STAGES:%=src/%/*.h) $(STAGES:%=src/%/*.cpp) test/unit/*.h test/unit/*.cpp)
+	clang-format -i $(wildcard src/*.h src/*.cpp $(STAGES:%=src/%/*.h) $(STAGES:%=src/%/*.cpp) test/unit/*.h test/unit/*.cpp \
+	  demo/*.h demo/*.cpp)

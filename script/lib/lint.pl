@@ -7,17 +7,17 @@ my ($line_limit, $block_limit) = (500, 60);
 my $breaches = 0;
 
 my @sources = files(qw(src/*.h src/*.cpp src/*/*.h src/*/*.cpp));
-my @unit_tests = files(qw(test/unit/*.h test/unit/*.cpp));
+my @others = files(qw(test/unit/*.h test/unit/*.cpp demo/*.h demo/*.cpp));
 
 for my $file (@sources) {
     my $text = without_comments(read_file($file));
     check_boundary($file, $text) unless $file eq 'src/boundary.h';
     check_pure($file, $text) unless $file =~ /_pg\.(cpp|h)$/ || $file eq 'src/boundary.h';
 }
-check_blocks($_) for @sources, @unit_tests;
+check_blocks($_) for @sources, @others;
 check_lines($_)
-  for @sources, @unit_tests,
-  files(qw(src/*/*.lua sql/*.sql sql/install/*.sql script/* script/lib/* test/tap/*.pl test/tap/lib/*/*.pm Makefile));
+  for @sources, @others,
+  files(qw(src/*/*.lua sql/*.sql sql/install/*.sql demo/*.sql script/* script/lib/* test/tap/*.pl test/tap/lib/*/*.pm Makefile));
 check_tests();
 check_format();
 exit($breaches ? 1 : 0);
@@ -138,7 +138,7 @@ sub check_format {
         print "note: no clang-format 14 here, so the layout was not checked\n";
         return;
     }
-    my @files = (@sources, @unit_tests) or return;
+    my @files = (@sources, @others) or return;
     my %bad;
     for (qx($tool --dry-run @files 2>&1)) { $bad{$1} //= $2 if /^(\S+?):(\d+):\d+: (?:warning|error): code should be/ }
     breach($_, $bad{$_}, 'not in the layout of .clang-format: run make format') for sort keys %bad;
