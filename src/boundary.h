@@ -21,8 +21,9 @@
 
 #include "failure.h"
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "utils/elog.h"
 #include "utils/memutils.h"
 }
@@ -108,22 +109,28 @@ auto call(Fn &&fn) -> decltype(fn()) {
     const MemoryContext memory = CurrentMemoryContext;
     sigjmp_buf jump;
 
+    const auto leave = [&]() noexcept {
+        PG_exception_stack = outer_jump;
+        error_context_stack = outer_context;
+    };
     if (sigsetjmp(jump, 0) == 0) {
         PG_exception_stack = &jump;
-        if constexpr (std::is_void_v<Result>) {
-            fn();
-            PG_exception_stack = outer_jump;
-            error_context_stack = outer_context;
-            return;
-        } else {
-            Result result = fn();
-            PG_exception_stack = outer_jump;
-            error_context_stack = outer_context;
-            return result;
+        try {
+            if constexpr (std::is_void_v<Result>) {
+                fn();
+                leave();
+                return;
+            } else {
+                Result result = fn();
+                leave();
+                return result;
+            }
+        } catch (...) {
+            leave();  // else PostgreSQL would jump into a frame that is gone
+            throw;
         }
     }
-    PG_exception_stack = outer_jump;
-    error_context_stack = outer_context;
+    leave();
     MemoryContextSwitchTo(memory);
     ErrorData *error = CopyErrorData();
     FlushErrorState();

@@ -1,7 +1,8 @@
 #include "settings_pg.h"
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "utils/guc.h"
 }
 

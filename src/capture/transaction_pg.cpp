@@ -2,13 +2,14 @@
 
 #include <algorithm>
 
-#include "capture/glob.h"
+#include "capture/key_template.h"
 #include "capture/touched_set.h"
 #include "queue/append_pg.h"
 #include "queue/shared_state_pg.h"
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "access/xact.h"
 #include "utils/memutils.h"
 }
@@ -64,6 +65,17 @@ void add(TouchKind kind, std::string_view text) {
         append_rows(touched.level_log(level), true);
         touched.drop_level(level);
     }
+}
+
+// Keys that begin as this one does, which is too long to be queued.
+void touch_keys_like(std::string_view key) {
+    std::size_t length = kMaxTouchLength / 2 - 1;  // every byte may need a backslash
+    while (length > 0 && (static_cast<unsigned char>(key[length]) & 0xc0) == 0x80)
+        --length;  // do not cut a character in two
+    TouchText glob;
+    glob.append_glob_literal(key.substr(0, length));
+    glob.append_glob_any();
+    add(TouchKind::pattern, glob.view());
 }
 
 void write_to_queue() {
@@ -138,14 +150,12 @@ void register_transaction_callbacks() {
 }
 
 void touch(TouchKind kind, std::string_view text) {
-    if (text.size() <= kMaxTouchLength) {
+    if (text.size() <= kMaxTouchLength)
         add(kind, text);
-    } else if (kind == TouchKind::key) {
-        char glob[kMaxTouchLength];
-        add(TouchKind::pattern, {glob, escape_glob_prefix(text, glob, sizeof(glob))});
-    } else {
+    else if (kind == TouchKind::key)
+        touch_keys_like(text);
+    else
         add(TouchKind::flush, {});
-    }
 }
 
 void count_captured_row() {

@@ -83,6 +83,8 @@ void Distribution::publish(Batch batch, Takes takes, TimePoint now) {
         if (!takes(*participant))
             continue;
         participant->target->publish(shared, now);
+        participant->rows_in_flight += shared->rows().size();
+        participant->bytes_in_flight += shared->bytes();
         entry.waiting.push_back(participant->target->config().id);
     }
     entry.receivers = entry.waiting;
@@ -180,6 +182,8 @@ void Distribution::settle_participant(Participant &participant) {
 
 void Distribution::settle_one(Participant &participant, const Settled &settled) {
     InFlight &entry = in_flight_[settled.batch->number - first_];
+    participant.rows_in_flight -= settled.batch->rows().size();
+    participant.bytes_in_flight -= settled.batch->bytes();
     std::erase(entry.waiting, participant.target->config().id);
     if (!settled.confirmed) {
         entry.lost = true;

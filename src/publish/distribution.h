@@ -36,7 +36,8 @@ class Participant {
     bool walking = false;           // takes part in the current walk
     bool exempt = false;            // will be flushed as a whole when it is back: nothing is kept for it
     TimePoint full_since = kNever;  // cannot take batches since then
-    TimePoint join_after{};         // the owner asked the database in vain; not again before this
+    std::uint64_t rows_in_flight = 0, bytes_in_flight = 0;
+    TimePoint join_after{};  // the owner asked the database in vain; not again before this
 
     bool is_live() const { return target->state() == TargetState::live; }
     bool caught_up() const { return is_live() && follows && !wants_walk && !walking; }

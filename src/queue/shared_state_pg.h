@@ -15,8 +15,9 @@
 #include "observe/latency_histogram.h"
 #include "queue/ring.h"
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "datatype/timestamp.h"
 #include "port/atomics.h"
 #include "storage/condition_variable.h"
@@ -79,7 +80,7 @@ struct TargetFigures {
     std::uint8_t state, mode;
     std::uint64_t published_keys, published_tags, published_patterns, batches, coalesced, retried;
     std::uint64_t errors, connections, flushes;
-    std::uint64_t in_flight;  // batches
+    std::uint64_t in_flight, rows_in_flight, bytes_in_flight;  // batches, and what is in them
     double last_lag_us;
     TimestampTz connected_at, next_attempt, last_error_at;
     char last_error[kErrorLength];

@@ -6,8 +6,9 @@
 
 #include "queue/row_position.h"
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "utils/rel.h"
 #include "utils/snapshot.h"
 }

@@ -65,6 +65,8 @@ void show_target(TargetFigures &figures, const Participant &participant) {
     figures.tags_lost = target.tags_lost();
     figures.circuit_open = target.circuit_open();
     figures.in_flight = target.in_flight();
+    figures.rows_in_flight = participant.rows_in_flight;
+    figures.bytes_in_flight = participant.bytes_in_flight;
     figures.connections = target.connection_count();
     show_error(figures, target);
 }

@@ -4,8 +4,9 @@
 #include <cstdint>
 #include <vector>
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "storage/latch.h"
 }
 

@@ -149,9 +149,9 @@ std::vector<std::string> load_flush_patterns() {
     std::vector<std::string> patterns;
     for (std::uint64_t n = 0; n < SPI_processed; ++n) {
         const char *key = call([&] { return SPI_getvalue(SPI_tuptable->vals[n], SPI_tuptable->tupdesc, 1); });
-        const ParsedTemplate parsed = parse_key_template(key);
-        if (parsed.ok())
-            patterns.push_back(parsed.value.glob());
+        TouchText glob;
+        append_glob(key, glob);
+        patterns.emplace_back(glob.view());
     }
     call([] { SPI_finish(); });
     return patterns;

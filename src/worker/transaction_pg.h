@@ -7,8 +7,9 @@
 
 #include "boundary.h"
 
+#include "pg.h"
+
 extern "C" {
-#include "postgres.h"
 #include "access/xact.h"
 #include "pgstat.h"
 #include "utils/memutils.h"

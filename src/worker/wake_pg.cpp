@@ -7,6 +7,7 @@ extern "C" {
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/fmgrprotos.h"  // timestamptz_pl_interval
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
 

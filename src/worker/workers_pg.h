@@ -2,9 +2,7 @@
 // has the extension. See worker/README.md.
 #pragma once
 
-extern "C" {
-#include "postgres.h"
-}
+#include "pg.h"
 
 namespace cache_sync {
 
