@@ -90,6 +90,7 @@ sub cache {
 sub arm {
     my ($self, %option) = @_;
     $self->{epoch} = $option{epoch} if ($option{epoch} // 0) > $self->{epoch};
+    $self->{lsn} = $option{lsn} if defined $option{lsn} && ($option{flush} || $option{lsn} > $self->{lsn});
     return $self->call('cs_arm', [], $self->{src}, $option{epoch} // $self->{epoch}, $option{id} // new_id(),
         $option{lsn} // $self->{lsn}, $option{floor} // '', $option{ttl} // 0, $option{done} // '', $option{flush} // 0);
 }
