@@ -30,12 +30,13 @@ include $(PGXS)
 # PGXS appends with override, so plain assignment would be ignored from here on. Some of its flags are for C only, and
 # PostgreSQL's headers are not clean under -Wextra, so they are read as system headers.
 override CPPFLAGS := -Isrc -Ibuild -isystem $(shell $(PG_CONFIG) --includedir-server) \
-	$(shell pkg-config --cflags hiredis) -D_GNU_SOURCE $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS))
+	$(shell pkg-config --cflags hiredis) -D_GNU_SOURCE \
+	-DCACHE_SYNC_VERSION='"$(CACHE_SYNC_VERSION)"' $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS))
 override CXXFLAGS := $(filter-out -fexcess-precision=% -Wdate-time -Wdeclaration-after-statement \
 	-Wmissing-prototypes -Wshadow=compatible-local,$(CXXFLAGS)) \
 	-std=c++20 -Wall -Wextra -Werror -MMD -MP $(EXTRA_CXXFLAGS)
 
-$(OBJS): Makefile | $(LUA_HEADER)
+$(OBJS): Makefile cache_sync.control | $(LUA_HEADER)
 -include $(wildcard $(OBJS:.o=.d))
 
 $(LUA_HEADER): src/publish/cache_sync.lua script/lib/embed.sh | build

@@ -12,7 +12,7 @@ my @others = files(qw(test/unit/*.h test/unit/*.cpp demo/*.h demo/*.cpp));
 for my $file (@sources) {
     my $text = without_comments(read_file($file));
     check_boundary($file, $text) unless $file eq 'src/boundary.h';
-    check_pure($file, $text) unless $file =~ /_pg\.(cpp|h)$/ || $file eq 'src/boundary.h';
+    check_pure($file, $text) unless $file =~ m{(_pg\.(cpp|h)|/pg\.h)$} || $file eq 'src/boundary.h';
 }
 check_blocks($_) for @sources, @others;
 check_lines($_)
@@ -70,7 +70,7 @@ sub check_pure {
         my ($name, $line) = ($1, line_of($text, $-[0]));
         breach($file, $line, "includes $name of PostgreSQL, but its name does not end in _pg") if -f "$server/$name";
         breach($file, $line, "includes $name, but its own name does not end in _pg")
-          if $name =~ /_pg\.h$/ || $name eq 'boundary.h';
+          if $name =~ /(_|^)pg\.h$/ || $name eq 'boundary.h';
     }
 }
 
