@@ -25,7 +25,7 @@ $$;
 -- cloned: it is a partition of a covered relation.
 CREATE FUNCTION cache_sync._tree(relation oid)
 RETURNS TABLE (member oid, covered boolean, cloned boolean)
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE ROWS 10
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH RECURSIVE tree (member, covered, under_covered, depth) AS (
@@ -47,7 +47,7 @@ $$;
 --   missing, surplus (no rule needs it), disabled, not always (does not fire for replicated changes).
 CREATE FUNCTION cache_sync._trigger_faults(relation oid)
 RETURNS TABLE (member oid, fault text, trigger_name name, truncates boolean, cloned boolean)
-LANGUAGE sql STABLE SECURITY DEFINER
+LANGUAGE sql STABLE ROWS 1 SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT m.member,
@@ -89,9 +89,11 @@ BEGIN
                 FROM cache_sync._trigger_faults(relation) f WHERE f.fault = 'missing' AND NOT f.cloned LOOP
         PERFORM cache_sync._create_trigger(item.member, item.truncates);
     END LOOP;
+    IF NOT repair THEN
+        RETURN;
+    END IF;
     FOR item IN SELECT f.member::regclass AS member, f.trigger_name
-                FROM cache_sync._trigger_faults(relation) f
-                WHERE repair AND f.fault IN ('disabled', 'not always') LOOP
+                FROM cache_sync._trigger_faults(relation) f WHERE f.fault IN ('disabled', 'not always') LOOP
         EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER %I', item.member, item.trigger_name);
     END LOOP;
 END

@@ -28,22 +28,22 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     changed oid;
+    tag text;
 BEGIN
     IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
         RETURN;
     END IF;
-    FOR changed IN SELECT DISTINCT c.objid FROM pg_event_trigger_ddl_commands() c
+    FOR changed, tag IN SELECT DISTINCT c.objid, c.command_tag FROM pg_event_trigger_ddl_commands() c
                    WHERE c.classid = 'pg_class'::regclass AND c.object_type LIKE '%table%'
                      AND (EXISTS (SELECT FROM pg_inherits i WHERE c.objid IN (i.inhrelid, i.inhparent))
                           OR EXISTS (SELECT FROM cache_sync.rule r WHERE r.relation = c.objid)
                           OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.objid
                                      AND t.tgfoid = 'cache_sync.capture_truncate()'::regprocedure)) LOOP
-        PERFORM cache_sync._follow_renames(changed);
-        IF EXISTS (SELECT FROM cache_sync._trigger_faults(changed) f
-                   WHERE f.fault = 'surplus' OR (f.fault = 'missing' AND NOT f.cloned)) THEN
-            PERFORM cache_sync._place_triggers(changed);
+        IF tag LIKE 'ALTER%' THEN
+            PERFORM cache_sync._follow_renames(changed);
         END IF;
-        IF cache_sync._is_covered(changed) THEN
+        PERFORM cache_sync._place_triggers(changed);
+        IF tag LIKE 'ALTER%' AND cache_sync._is_covered(changed) THEN
             PERFORM cache_sync._follow_detached();
         END IF;
     END LOOP;
