@@ -267,7 +267,7 @@ local function lapsed(state, now, value, since, flags, max_stale_ms)
   if not since or flags % 2 == NEGATIVE then return bypass() end
   local age = now - state.beat
   if since > 0 and now - since > age then age = now - since end
-  if age > max_stale_ms then return bypass() end
+  if age >= max_stale_ms then return bypass() end
   return {'S', value, '', age, ''}
 end
 
@@ -275,7 +275,7 @@ end
 local function miss(state, key, call, meta, value, since)
   local token, more, tomb = grant(state, key, call, meta)
   local age = since and call.now - since
-  if age and age <= call.max_stale_ms then
+  if age and age < call.max_stale_ms then
     return {'S', value, token or '', age, token and more or ''}
   end
   if not token then return {'M', '', '', more, ''} end

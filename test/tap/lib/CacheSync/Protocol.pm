@@ -11,6 +11,7 @@ use Carp qw(croak);
 use File::Basename qw(dirname);
 use File::Spec;
 use Time::HiRes qw(time usleep);
+use PostgreSQL::Test::Utils;
 use CacheSync::Redis;
 
 # flavour; src; conf: lines for the server's configuration
@@ -30,16 +31,17 @@ sub server { return $_[0]{server} }
 sub epoch { return $_[0]{epoch} }
 sub lsn { return $_[0]{lsn} }
 
-# The text of the library: named by $CACHE_SYNC_LUA, beside this module, or in the source tree.
-sub library {
+# A file of the library: in the directory $CACHE_SYNC_LIBRARY, beside this module, or in the source tree.
+sub beside_library {
+    my ($name) = @_;
     my $here = File::Spec->rel2abs(dirname(__FILE__));
-    for my $path (grep { defined } $ENV{CACHE_SYNC_LUA}, "$here/cache_sync.lua", "$here/../../../../src/publish/cache_sync.lua") {
-        next unless open my $in, '<:raw', $path;
-        local $/;
-        return scalar <$in>;
+    for my $directory (grep { defined } $ENV{CACHE_SYNC_LIBRARY}, $here, "$here/../../../../src/publish") {
+        return "$directory/$name" if -r "$directory/$name";
     }
-    croak 'cache_sync.lua was not found: set CACHE_SYNC_LUA';
+    croak "$name was not found: set CACHE_SYNC_LIBRARY to its directory";
 }
+
+sub library { return PostgreSQL::Test::Utils::slurp_file(beside_library('cache_sync.lua')) }
 
 sub load { my ($self) = @_; return $self->{server}->command('FUNCTION', 'LOAD', 'REPLACE', library()) }
 
