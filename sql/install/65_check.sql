@@ -34,7 +34,7 @@ AS $$
     UNION ALL
     SELECT v.* FROM cache_sync._verdict('event triggers',
         (SELECT array_agg(t.name ORDER BY t.name)
-         FROM unnest('{cache_sync_ddl,cache_sync_drop,cache_sync_target}'::text[]) AS t (name)
+         FROM unnest('{cache_sync_ddl,cache_sync_drop}'::text[]) AS t (name)
          WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = t.name AND e.evtenabled = 'A')),
         'rules follow ALTER TABLE and DROP TABLE', 'not enabled for every session',
         'Run ALTER EVENT TRIGGER ... ENABLE ALWAYS.') v

@@ -160,32 +160,15 @@ BEGIN
 END
 $$;
 
--- Targets are read again once this commits.
-CREATE FUNCTION cache_sync._target_changed()
-RETURNS event_trigger
-LANGUAGE plpgsql SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    PERFORM cache_sync._wake();
-END
-$$;
-
 -- CREATE SCHEMA can hold CREATE TABLE commands, which fire nothing of their own.
 CREATE EVENT TRIGGER cache_sync_ddl ON ddl_command_end
     WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE')
     EXECUTE FUNCTION cache_sync._ddl();
 CREATE EVENT TRIGGER cache_sync_drop ON sql_drop EXECUTE FUNCTION cache_sync._drop();
-CREATE EVENT TRIGGER cache_sync_target ON ddl_command_end
-    WHEN TAG IN ('CREATE SERVER', 'ALTER SERVER', 'DROP SERVER', 'CREATE USER MAPPING', 'ALTER USER MAPPING',
-                 'DROP USER MAPPING', 'DROP OWNED')
-    EXECUTE FUNCTION cache_sync._target_changed();
 
 -- For sessions with session_replication_role = replica as well.
 ALTER EVENT TRIGGER cache_sync_ddl ENABLE ALWAYS;
 ALTER EVENT TRIGGER cache_sync_drop ENABLE ALWAYS;
-ALTER EVENT TRIGGER cache_sync_target ENABLE ALWAYS;
 
 COMMENT ON EVENT TRIGGER cache_sync_ddl IS 'Rules of cache_sync follow ALTER TABLE; new partitions get triggers';
 COMMENT ON EVENT TRIGGER cache_sync_drop IS 'Rules of cache_sync go with dropped tables; columns that rules need stay';
-COMMENT ON EVENT TRIGGER cache_sync_target IS 'The publisher reads its targets again when one changes';
