@@ -93,7 +93,7 @@ class TouchText {
 
     std::size_t size_ = 0;
     bool ends_with_any_ = false;
-    char data_[kMaxTouchLength + 1];
+    char data_[kMaxTouchLength + 1] = {};
 };
 
 // Appends a glob that every text rendered from this template matches. Of a template with an error the part
