@@ -7,7 +7,6 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
-#include <unordered_set>
 #include <vector>
 
 #include "queue/payload.h"
@@ -53,19 +52,38 @@ class Batch {
     std::size_t coalesced_ = 0;
 };
 
-// Collects entries, each once, until the batch is full.
+// Collects entries, each once, until the owner finds the batch full. A batch holds less than 4 GiB of text;
+// more throws std::length_error.
 class BatchBuilder {
  public:
+    BatchBuilder();
+
     void add(TouchKind kind, std::string_view text);
     void add_row(QueueRow row) { batch_.rows_.push_back(row); }
     bool empty() const { return batch_.rows_.empty(); }
-    std::size_t entries() const;   // keys + tags + patterns + flushes so far
+    std::size_t entries() const { return entries_; }  // keys + tags + patterns + flushes so far
     std::size_t bytes() const { return batch_.text_.size(); }
-    Batch take();                  // leaves the builder empty
+    Batch take();  // leaves the builder empty
 
  private:
+    // Of the index: open addressing over the text of the batch, so that an entry costs no allocation of its
+    // own.
+    struct Slot {
+        std::uint32_t generation = 0;  // of another batch: free
+        std::uint32_t hash = 0;
+        Batch::Slice slice{};
+        TouchKind kind{};
+    };
+    Slot *find(TouchKind kind, std::string_view text, std::uint32_t hash);
+    std::uint32_t hash_of(TouchKind kind, std::string_view text) const;
+    void grow();
+    std::vector<Batch::Slice> &entries_of(TouchKind kind);
+
     Batch batch_;
-    std::unordered_set<std::string> seen_;  // kind byte + text; the helper may choose something faster
+    std::vector<Slot> index_;  // its size is a power of two
+    std::size_t entries_ = 0;
+    std::uint32_t generation_ = 1;
+    std::uint64_t seed_;
 };
 
 }  // namespace cache_sync
