@@ -5,6 +5,7 @@
 #include "capture/rule_cache_pg.h"
 #include "capture/transaction_pg.h"
 #include "settings_pg.h"
+#include "worker/wake_pg.h"
 
 extern "C" {
 #include "commands/trigger.h"
@@ -82,6 +83,7 @@ void capture_truncate(FunctionCallInfo call_info) {
 void announce_rule_change(FunctionCallInfo call_info) {
     const TriggerData &trigger = trigger_data(call_info, "rule_changed");
     CacheInvalidateRelcache(trigger.tg_relation);
+    reload_publisher_at_commit();  // it walks the templates' patterns when it flushes
 }
 
 }  // namespace

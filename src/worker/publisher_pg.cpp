@@ -397,22 +397,30 @@ void Publisher::exempt_laggards(const QueueSize &size) {
 
 // ---- drain ----
 
+// In three steps: what is in flight is settled (or a walk would send it once more), then a walk finds what
+// did not come through the ring, then what the walk sent is settled.
 void Publisher::answer_drains() {
     const std::uint64_t asked = pg_atomic_read_u64(&slot_->drain_asked);
-    if (!drain_running_ && asked != pg_atomic_read_u64(&slot_->drain_done)) {
-        drain_running_ = true;
+    if (drain_step_ == DrainStep::none && asked != pg_atomic_read_u64(&slot_->drain_done)) {
+        drain_step_ = DrainStep::settling;
         drain_ticket_ = asked;
-        drain_number_ = 0;
-        distribution_.ask_walk();
-        call([] { SetLatch(MyLatch); });  // so that the walk begins at once
-    }
-    if (!drain_running_ || !distribution_.unpaused_caught_up())
-        return;
-    if (drain_number_ == 0)
         drain_number_ = distribution_.last_number();
-    if (!distribution_.is_settled(drain_number_))
+    }
+    if (drain_step_ == DrainStep::settling && distribution_.is_settled(drain_number_)) {
+        drain_step_ = DrainStep::walking;
+        distribution_.ask_walk();
+    }
+    if (drain_step_ == DrainStep::walking && distribution_.unpaused_caught_up()) {
+        drain_step_ = DrainStep::finishing;
+        drain_number_ = distribution_.last_number();
+    }
+    if (drain_step_ != DrainStep::finishing || !distribution_.is_settled(drain_number_))
         return;
-    drain_running_ = false;
+    if (!distribution_.unpaused_caught_up()) {  // somebody was lost on the way
+        drain_step_ = DrainStep::walking;
+        return;
+    }
+    drain_step_ = DrainStep::none;
     pg_atomic_write_u64(&slot_->drain_done, drain_ticket_);
     call([&] { ConditionVariableBroadcast(&slot_->drained); });
 }

@@ -60,9 +60,10 @@ class Publisher : private DistributionEvents {
     std::uint32_t range_last_block_ = 0;
     bool range_open_ = false;
 
+    enum class DrainStep { none, settling, walking, finishing };
+    DrainStep drain_step_ = DrainStep::none;
     std::uint64_t drain_ticket_ = 0;  // what the running drain will answer
-    std::uint64_t drain_number_ = 0;  // the batch that ends it; 0: its walk goes on
-    bool drain_running_ = false;
+    std::uint64_t drain_number_ = 0;  // the batch that ends its step
 
     bool extension_gone_ = false;
     bool rotation_wanted_ = true;  // rows came since the queue was last seen empty
