@@ -111,13 +111,13 @@ void reporting_position(const char *text, Fn &&fn) {
 
 struct Dependencies {
     bool uses_functions = false;  // of users
-    bool is_stable_only = false;  // not immutable
+    bool is_not_immutable = false;
 };
 
 bool note_function(Oid function, void *context) {
     auto *const found = static_cast<Dependencies *>(context);
     found->uses_functions |= function >= FirstNormalObjectId;
-    found->is_stable_only |= func_volatile(function) != PROVOLATILE_IMMUTABLE;
+    found->is_not_immutable |= func_volatile(function) != PROVOLATILE_IMMUTABLE;
     return false;
 }
 
@@ -176,11 +176,14 @@ Condition *Condition::compile(Relation relation, const char *canonical, std::int
     const OwnerRights rights(condition->owner);
     with_pinned_settings(kPinFormats | kPinSearchPath, [&] {
         reporting_position(canonical, [&] {
-            Expr *const expression = expression_planner(analyse(relation, canonical));
+            Expr *const analysed = analyse(relation, canonical);
             Dependencies found;
+            note_dependencies(reinterpret_cast<Node *>(analysed), &found);
+            // Planning puts the bodies of SQL functions in their place, with functions of their own.
+            Expr *const expression = expression_planner(analysed);
             note_dependencies(reinterpret_cast<Node *>(expression), &found);
             condition->uses_functions = found.uses_functions;
-            condition->pins = found.uses_functions || found.is_stable_only
+            condition->pins = found.uses_functions || found.is_not_immutable
                                   ? kPinFormats | kPinSearchPath
                                   : static_cast<unsigned>(kPinFormats);
             const MemoryContext caller = MemoryContextSwitchTo(memory);

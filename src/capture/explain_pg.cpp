@@ -96,7 +96,8 @@ void check_values(std::string_view key_template, int count) {
         if (part->is_column)
             columns.number_of(part->text);
     if (columns.count() != count)
-        throw Failure("22023", "the template has %d columns, but %d values are given", columns.count(), count)
+        throw Failure("22023", "wrong number of values for the template")
+            .detail("It names %d distinct columns; %d values are given.", columns.count(), count)
             .hint("Give one value for each column, in the order of their first appearance.");
 }
 

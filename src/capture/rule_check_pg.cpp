@@ -146,7 +146,8 @@ void check_columns(Relation table, Datum columns) {
     Datum *values;
     bool *nulls;
     int count;
-    deconstruct_array_builtin(DatumGetArrayTypeP(columns), NAMEOID, &values, &nulls, &count);
+    deconstruct_array(DatumGetArrayTypeP(columns), NAMEOID, NAMEDATALEN, false, TYPALIGN_CHAR, &values,
+                      &nulls, &count);
     if (count == 0)
         throw Failure("22023", "\"columns\" names no column")
             .hint("Leave it NULL for every UPDATE to count.");

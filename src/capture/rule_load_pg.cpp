@@ -73,13 +73,15 @@ const char **texts_of(Datum array, Oid element, int *count) {
     Datum *values;
     bool *nulls;
     int total;
-    deconstruct_array_builtin(DatumGetArrayTypeP(array), element, &values, &nulls, &total);
+    const bool is_name = element == NAMEOID;
+    deconstruct_array(DatumGetArrayTypeP(array), element, is_name ? NAMEDATALEN : -1, false,
+                      is_name ? TYPALIGN_CHAR : TYPALIGN_INT, &values, &nulls, &total);
     auto **const texts = static_cast<const char **>(palloc(sizeof(char *) * (total + 1)));
     *count = 0;
     for (int n = 0; n < total; ++n)
         if (!nulls[n])
-            texts[(*count)++] = element == NAMEOID ? pstrdup(NameStr(*DatumGetName(values[n])))
-                                                   : TextDatumGetCString(values[n]);
+            texts[(*count)++] =
+                is_name ? pstrdup(NameStr(*DatumGetName(values[n]))) : TextDatumGetCString(values[n]);
     return texts;
 }
 
