@@ -5,7 +5,7 @@ SET client_min_messages = warning;
 CREATE EXTENSION cache_sync;
 CREATE SERVER main FOREIGN DATA WRAPPER cache_sync OPTIONS (url :'url');
 
-SELECT cache_sync.register_table('product', key => 'product:{product_id}', tags => '{category:{category_id}}');
+SELECT cache_sync.register_table('product', key => 'product:{product_id}', tags => ARRAY['category:{category_id}']);
 -- A card shows the number of reviews and their mean, so a review changes the card of its product.
 SELECT cache_sync.register_table('review', key => 'product:{product_id}');
 SELECT cache_sync.register_table('probe', key => 'probe:{probe_id}');
