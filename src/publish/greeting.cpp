@@ -124,8 +124,12 @@ Greeting::Step Greeting::take_list(const redisReply &reply, std::string &out) {
         load_refused_ = true;  // somebody else may have loaded the library for us
     else if (!is_array(reply))
         return fail("FUNCTION LIST", is_error(reply) ? text_of(reply) : "unexpected reply");
-    const auto theirs = is_array(reply) ? library_version(library_code(reply)) : std::nullopt;
-    if (!load_refused_ && (!theirs || *theirs < library_version(library_).value_or(0))) {
+    const std::string_view code = is_array(reply) ? library_code(reply) : std::string_view();
+    if (!load_refused_ && code.empty()) {
+        // Without REPLACE: had another publisher loaded it meanwhile, the node would forget that it armed it.
+        write_command(out, {"FUNCTION", "LOAD", library_});
+        asked_.push_back(Asked::load);
+    } else if (!load_refused_ && library_version(code).value_or(0) < library_version(library_).value_or(0)) {
         write_command(out, {"FUNCTION", "LOAD", "REPLACE", library_});
         asked_.push_back(Asked::load);
     }
@@ -137,7 +141,7 @@ Greeting::Step Greeting::take_list(const redisReply &reply, std::string &out) {
 Greeting::Step Greeting::take_load(const redisReply &reply) {
     if (has_code(reply, "NOPERM"))
         load_refused_ = true;
-    else if (is_error(reply))
+    else if (is_error(reply) && !text_of(reply).starts_with("ERR Library 'cache_sync' already exists"))
         return fail("FUNCTION LOAD", text_of(reply));
     return Step::more;
 }

@@ -36,7 +36,6 @@ class Greeting {
     enum class Asked { auth, select, server_info, replication_info, list, load, probe };
 
     void ask_auth(std::string &out);
-    void ask_library(std::string &out);
     Step take_answer(Asked asked, const redisReply &reply, std::string &out);
     Step take_server_info(const redisReply &reply);
     Step take_replication_info(const redisReply &reply);

@@ -65,13 +65,13 @@ class RedisLink {
     struct FreeContext {
         void operator()(redisContext *context) const { redisFree(context); }
     };
+    redisReplyObjectFunctions functions_{};                 // outlive the context
+    redisReplyObjectFunctions *plain_functions_ = nullptr;  // of hiredis
     std::unique_ptr<redisContext, FreeContext> context_;
     std::string output_;
     std::size_t sent_ = 0;       // of output_
     bool handing_over_ = false;  // hiredis holds a part that it could not send yet
     Usage usage_;
-    redisReplyObjectFunctions functions_{};
-    redisReplyObjectFunctions *plain_functions_ = nullptr;  // of hiredis
     std::string error_;
 };
 
