@@ -18,7 +18,7 @@ REGRESS_OPTS = --inputdir=. --load-extension=cache_sync
 ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
 ISOLATION_OPTS = --inputdir=test/isolation --load-extension=cache_sync
 
-EXTRA_CLEAN = build $(OBJS:.o=.d) output_iso
+EXTRA_CLEAN = build output_iso
 
 # Bitcode for inlining into queries would want clang and gain nothing here.
 override with_llvm := no
@@ -32,12 +32,12 @@ include $(PGXS)
 override CPPFLAGS := -Isrc -Ibuild -isystem $(shell $(PG_CONFIG) --includedir-server) \
 	$(shell pkg-config --cflags hiredis) -D_GNU_SOURCE \
 	-DCACHE_SYNC_VERSION='"$(CACHE_SYNC_VERSION)"' $(filter -D_FORTIFY_SOURCE=%,$(CPPFLAGS))
-override CXXFLAGS := $(filter-out -fexcess-precision=% -Wdate-time -Wdeclaration-after-statement \
-	-Wmissing-prototypes -Wshadow=compatible-local,$(CXXFLAGS)) \
-	-std=c++20 -Wall -Wextra -Werror -MMD -MP $(EXTRA_CXXFLAGS)
+CACHE_SYNC_CXXFLAGS := $(filter-out -fexcess-precision=% -Wdate-time -Wdeclaration-after-statement \
+	-Wmissing-prototypes -Wshadow=compatible-local,$(CXXFLAGS)) -std=c++20 -Wall -Wextra -Werror $(EXTRA_CXXFLAGS)
+override CXXFLAGS = $(CACHE_SYNC_CXXFLAGS) -MMD -MP -MF build/dep/$(subst /,.,$*).d
 
 $(OBJS): Makefile cache_sync.control | $(LUA_HEADER)
--include $(wildcard $(OBJS:.o=.d))
+-include $(wildcard build/dep/*.d)
 
 $(LUA_HEADER): src/publish/cache_sync.lua script/lib/embed.sh | build
 	script/lib/embed.sh kCacheSyncLua $< > $@.new
@@ -56,7 +56,7 @@ unit: | build
 	cd $(UNIT_BUILD) && ctest --output-on-failure
 
 build:
-	mkdir -p $@
+	mkdir -p $@/dep
 
 lint:
 	PG_CONFIG='$(PG_CONFIG)' script/lib/lint.pl
