@@ -37,7 +37,7 @@ void *resize(void *block, std::size_t bytes) {
 }
 
 TouchedSet touched(resize);
-bool written = false;  // PRE_COMMIT is past; what comes now is written at once
+bool written = false;  // PRE_COMMIT is past; what another extension's callback touches is written at once
 std::uint64_t rows_seen = 0;
 std::uint64_t kinds_seen[3] = {};  // keys, tags, all else
 
@@ -60,6 +60,7 @@ void add(TouchKind kind, std::string_view text) {
     ++kinds_seen[kind == TouchKind::key ? 0 : kind == TouchKind::tag ? 1 : 2];
     if (written) {
         append_rows(touched.log(), true);
+        expect_announcement();
         touched.reset();
     } else if (touched.memory() > kSpillMemory && touched.level_log(level).size() > kSpillAtLeast) {
         append_rows(touched.level_log(level), true);
@@ -81,7 +82,6 @@ void touch_keys_like(std::string_view key) {
 void write_to_queue() {
     if (touched.count() != 0)
         append_rows(touched.log(), false);
-    written = true;
     expect_announcement();
 }
 
@@ -105,23 +105,27 @@ bool nothing_happened() {
 }
 
 void end_transaction() {
-    touched.reset();
     written = false;
+    if (nothing_happened())
+        return;
+    touched.reset();
     rows_seen = 0;
     kinds_seen[0] = kinds_seen[1] = kinds_seen[2] = 0;
 }
 
 void transaction_event(XactEvent event, void *) {
-    if (nothing_happened())
-        return;
     switch (event) {
         case XACT_EVENT_PRE_COMMIT:
         case XACT_EVENT_PRE_PREPARE:
-            write_to_queue();
+            if (!nothing_happened())
+                write_to_queue();
+            written = true;
             break;
         case XACT_EVENT_COMMIT:
-            announce_rows();
-            count_transaction();
+            if (!nothing_happened()) {
+                announce_rows();
+                count_transaction();
+            }
             end_transaction();
             break;
         case XACT_EVENT_ABORT:

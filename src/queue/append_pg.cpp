@@ -172,7 +172,7 @@ void expect_announcement() {
 void announce_rows() noexcept {
     DatabaseSlot *slot = my_slot();
     if (anything && slot != nullptr) {
-        Ring *ring = my_ring();
+        Ring *ring = attached_ring();
         if (ring != nullptr) {
             LWLockAcquire(slot_lock(slot), LW_EXCLUSIVE);
             push_all(slot, ring);

@@ -183,6 +183,10 @@ AreaRoot *my_area() {
 Ring *my_ring() {
     return my_area() != nullptr ? ring : nullptr;
 }
+Ring *attached_ring() {
+    return ring;
+}
+
 dsa_area *my_dsa() {
     return attached;
 }

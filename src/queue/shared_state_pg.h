@@ -122,6 +122,8 @@ void wake_publisher(DatabaseSlot *slot);
 // The area of my database, attached once per process. Null: there is none yet. May raise.
 AreaRoot *my_area();
 Ring *my_ring();
+// The ring if this process is attached already: for callbacks that must not raise.
+Ring *attached_ring();
 dsa_area *my_dsa();
 // The publisher makes the area if there is none; false: no memory, work without the fast path.
 bool ensure_area(DatabaseSlot *slot);
