@@ -62,8 +62,8 @@ class ScriptedServer {
     }
     void always_says(const std::string &command, std::string reply) { always_[command] = std::move(reply); }
     bool silent = false;              // takes commands, answers none
-    bool hang_up_when_asked = false;  // closes when a command comes
-    std::string close_after;          // closes when this command comes, instead of an answer
+    std::string close_at;             // closes when this command comes, instead of an answer
+    std::string silent_at;            // says nothing more from this command on
     std::size_t bytes_at_a_time = 0;  // 0: all at once
 
     const std::vector<Words> &commands() const { return commands_; }
@@ -160,11 +160,12 @@ class ScriptedServer {
     void answer(const Words &words) {
         commands_.push_back(words);
         const std::string name = name_of(words);
-        if (name == close_after) {
-            close_after.clear();
+        if (name == close_at) {
+            close_at.clear();
             write_output();
             return hang_up();
         }
+        silent = silent || name == silent_at;
         if (silent)
             return;
         auto &queue = once_[name];
@@ -219,6 +220,7 @@ class ScriptedServer {
 };
 
 // A target and its server with a clock that only the test moves.
+// The url of the configuration may be what follows that of the server, such as "?db=1".
 class Stage {
  public:
     explicit Stage(TargetConfig config = {},
@@ -280,8 +282,8 @@ class Stage {
     }
 
     TargetConfig with_server(TargetConfig config) const {
-        if (config.url.empty())
-            config.url = server.url();
+        if (config.url.empty() || config.url[0] == '?')
+            config.url = server.url() + config.url;
         if (config.name.empty())
             config.name = "main";
         if (config.source.empty())
