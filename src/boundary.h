@@ -54,9 +54,13 @@ class PgError : public std::exception {
 struct CaughtError {
     ErrorData *postgres = nullptr;
     int sqlstate = 0;
-    char message[512] = {};
-    char detail[512] = {};
-    char hint[512] = {};
+    char message[512];
+    char detail[512];
+    char hint[512];
+
+    // Only the first bytes: entry() is called for every row, and clearing all of it would cost more than the
+    // rest.
+    CaughtError() noexcept { message[0] = detail[0] = hint[0] = '\0'; }
 
     void set(int code, const char *text) noexcept {
         sqlstate = code;
