@@ -42,8 +42,8 @@ Writer::Writer(const Settings &settings, const Catalogue &catalogue, WriteCounte
                           touched);
     database_.prepare(
         "review",
-        "INSERT INTO review (product_id, rating, author, body) VALUES ($1::bigint, $2::smallint,"
-        " 'Demo', 'Written while you watch.')");
+        "INSERT INTO review (product_id, rating, author, body) SELECT product_id, $2::smallint, 'Demo',"
+        " 'Written while you watch.' FROM product WHERE product_id = $1::bigint");
     database_.prepare("retire", "DELETE FROM product WHERE product_id = $1::bigint" + touched + ", version");
     database_.prepare("bring back",
                       "INSERT INTO product (product_id, category_id, name, price, featured, version)"
@@ -145,9 +145,10 @@ Writer::End Writer::move_product() {
 
 Writer::End Writer::add_review() {
     const std::int64_t product = some_product();
-    database_.run_prepared("review", {std::to_string(product), std::to_string(draw(1, 5))});
+    const Rows added =
+        database_.run_prepared("review", {std::to_string(product), std::to_string(draw(1, 5))});
     naive_.forget({{Item::Kind::kCard, product}});
-    ++rows_;
+    rows_ += added.affected();
     return End::kCommit;
 }
 
