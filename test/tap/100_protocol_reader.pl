@@ -74,6 +74,13 @@ sub one_filler {
     is($node->fill('slow', $late->{token}, 'old'), 'LOST', 'its late fill is refused');
     is($node->fill('slow', $next->{token}, 'new'), 'OK', 'the new one is not');
     is($node->fill('herd', $first->{token}, 'v'), 'OK', 'the herd gets its value');
+
+    is($node->cache('kept', 'v', soft => 0), 'OK', 'an entry under refresh outlives the lease');
+    my $slow = $node->get('kept', lease => 1);
+    my ($expiry) = split ' ', $node->peek('kept')->{lease};
+    my $now;
+    do { my $time = $node->server->command('TIME'); $now = $time->[0] * 1000 + int $time->[1] / 1000 } until $now > $expiry;
+    is($node->fill('kept', $slow->{token}, 'late'), 'LOST', 'its late fill is refused all the same');
     return;
 }
 
@@ -120,6 +127,8 @@ sub early_refresh {
     $node->cache('near', 'v', soft => 100_000, hard => 200_000, delta => 100_000);
     my $near = $elected->('near', 1);
     ok($near > 60 && $near < 170, "close to it some do ($near of 300, 110 expected)");
+    $node->cache('middle', 'v', soft => 250_000, hard => 500_000, delta => 100_000);
+    cmp_ok($elected->('middle', 1), '>', 0, 'two and a half deltas ahead a few');
     is($elected->('near', 0), 0, 'beta 0 switches that off');
     cmp_ok($elected->('near', 3.5), '>', $near, 'a larger beta refreshes earlier');
 
