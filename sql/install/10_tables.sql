@@ -12,6 +12,8 @@ CREATE TABLE cache_sync.rule (
 
 COMMENT ON TABLE cache_sync.rule IS 'What register_table() stored; read cache_sync.tables instead';
 
+COMMENT ON SEQUENCE cache_sync.rule_id_seq IS 'Ids of rules';
+
 SELECT pg_extension_config_dump('cache_sync.rule', '');
 SELECT pg_extension_config_dump('cache_sync.rule_id_seq', '');
 

@@ -75,6 +75,15 @@ RETURNS text
 LANGUAGE C STABLE
 AS 'MODULE_PATHNAME', 'cache_sync_key';
 
+-- A template without columns has no values.
+CREATE FUNCTION cache_sync.key(template text)
+RETURNS text
+LANGUAGE C STABLE
+AS 'MODULE_PATHNAME', 'cache_sync_key';
+
+COMMENT ON FUNCTION cache_sync.key(text) IS
+'Renders a key template without columns by hand. Errors: as those of key(text, VARIADIC "any").';
+
 COMMENT ON FUNCTION cache_sync.key(text, "any") IS
 'Renders a key template by hand. The values fill the template''s columns in the order of their first appearance; a NULL '
 'value makes the key NULL. Errors: invalid_parameter_value for a bad template (with its offset) or another number of values.';

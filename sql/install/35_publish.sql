@@ -7,12 +7,12 @@ AS 'MODULE_PATHNAME', 'cache_sync_wake';
 
 CREATE FUNCTION cache_sync.drain(timeout interval DEFAULT '30 seconds')
 RETURNS boolean
-LANGUAGE C
+LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'cache_sync_drain';
 
 COMMENT ON FUNCTION cache_sync.drain(interval) IS
 'Waits until everything that committed before the call is published to every target that is not paused. True when it is, '
-'false when the timeout came first.';
+'false when the timeout came first, NULL at once for NULL. Errors: invalid_parameter_value for a negative timeout.';
 
 CREATE FUNCTION cache_sync.stat_reset()
 RETURNS void

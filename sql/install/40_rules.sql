@@ -68,11 +68,11 @@ AS $$
     ORDER BY m.position, w.truncates
 $$;
 
--- Makes the triggers of the relation, and of what inherits from it, what the rules need. Safe to call at any time, by
--- anybody: it goes by the rules alone. repair: those that somebody disabled fire again.
+-- Makes the triggers of the relation, and of what inherits from it, what the rules need. Safe to call at any time: it
+-- goes by the rules alone, with the caller's own rights on the tables. repair: those that somebody disabled fire again.
 CREATE FUNCTION cache_sync._place_triggers(relation regclass, repair boolean DEFAULT false)
 RETURNS void
-LANGUAGE plpgsql SECURITY DEFINER
+LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 -- Tells the event trigger that this ALTER TABLE is ours.
 SET cache_sync_internal.busy = on

@@ -19,9 +19,10 @@ BEGIN
 END
 $$;
 
+-- These run as the extension's owner, so that an operator needs EXECUTE on them and nothing else.
 CREATE FUNCTION cache_sync.flush(target name DEFAULT NULL)
 RETURNS void
-LANGUAGE plpgsql
+LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
@@ -34,7 +35,6 @@ COMMENT ON FUNCTION cache_sync.flush(name) IS
 'Queues, with the calling transaction, that everything of this database in the target becomes invalid; NULL: in every target. '
 'Errors: undefined_object for an unknown target.';
 
--- Runs as the extension's owner, so that an operator needs EXECUTE on pause() and resume() and nothing else.
 CREATE FUNCTION cache_sync.pause(target name DEFAULT NULL)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
@@ -112,4 +112,5 @@ $$;
 
 COMMENT ON FUNCTION cache_sync.explain(regclass, jsonb) IS
 'Which keys and tags would a row touch, and by which rule? row_data: the row as a JSON object of columns; those left out are '
-'NULL. kind: key or tag. Errors: undefined_column for a field that is no column.';
+'NULL. kind: key or tag. Errors: undefined_column for a field that is no column, insufficient_privilege unless you may '
+'SELECT from the table.';

@@ -98,7 +98,7 @@ COMMENT ON COLUMN cache_sync.stat_capture.transactions IS 'Transactions that tou
 COMMENT ON COLUMN cache_sync.stat_capture.rows IS 'Row changes seen by capture triggers';
 COMMENT ON COLUMN cache_sync.stat_capture.keys IS 'Keys queued';
 COMMENT ON COLUMN cache_sync.stat_capture.tags IS 'Tags queued';
-COMMENT ON COLUMN cache_sync.stat_capture.patterns IS 'Patterns queued: TRUNCATE, and keys too long to be queued as they are';
+COMMENT ON COLUMN cache_sync.stat_capture.patterns IS 'Patterns and flushes queued: TRUNCATE, flush(), and keys too long to be queued as they are';
 COMMENT ON COLUMN cache_sync.stat_capture.duplicates IS 'Keys and tags that their transaction had touched before';
 COMMENT ON COLUMN cache_sync.stat_capture.queue_rows IS 'Rows written to the queue';
 COMMENT ON COLUMN cache_sync.stat_capture.queue_bytes IS 'Bytes written to the queue';

@@ -1,7 +1,7 @@
 -- Rules follow the tables: new partitions, renamed columns, dropped tables. See 40_rules.sql for what is placed.
 --
--- These run for everybody's DDL, so they leave at once where no rule is concerned, and fail it for one reason only: a
--- column that a rule needs is dropped.
+-- These run for everybody's DDL, so they leave at once where no rule is concerned, and fail it only where a rule could not
+-- follow: a column that it needs is dropped, or gets a name that a template cannot hold.
 
 -- A dump that is being restored brings its own triggers and must not find ours in place already. pg_dump's scripts
 -- set exactly these two; nobody else sets both.
@@ -106,6 +106,16 @@ BEGIN
 END
 $$;
 
+-- The detail of an error about a column that a rule names.
+CREATE FUNCTION cache_sync._names_column(key text)
+RETURNS text
+LANGUAGE sql IMMUTABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT CASE WHEN key IS NULL THEN 'The rule without a key names it.'
+                ELSE format('The rule with key "%s" names it.', key) END
+$$;
+
 CREATE FUNCTION cache_sync._rename_column(rule bigint, old name, new name)
 RETURNS void
 LANGUAGE plpgsql
@@ -117,6 +127,14 @@ BEGIN
     SELECT r.* INTO STRICT item FROM cache_sync.rule r WHERE r.id = rule;
     IF NOT old = ANY (cache_sync._rule_columns(item.relation, item.key, item.tags, item.columns, item.condition)) THEN
         RETURN;
+    END IF;
+    -- Columns and conditions can hold any name, templates cannot.
+    IF new ~ '[{}|]' AND old = ANY (cache_sync._rule_columns(item.relation, item.key, item.tags, NULL, NULL)) THEN
+        RAISE EXCEPTION 'cannot rename column "%" of table % to "%" because cache_sync could not name it in a template',
+                        old, item.relation, new
+            USING ERRCODE = 'invalid_name',
+                  DETAIL = cache_sync._names_column(item.key),
+                  HINT = 'Choose a name without {, } and |, or unregister the table first.';
     END IF;
     UPDATE cache_sync.rule r
     SET key = cache_sync._rename_in_template(item.key, old, new),
@@ -146,9 +164,9 @@ BEGIN
                   AND NOT EXISTS (SELECT FROM pg_event_trigger_dropped_objects() t
                                   WHERE t.classid = o.classid AND t.objid = o.objid AND t.objsubid = 0)
                 ORDER BY r.id LOOP
-        RAISE EXCEPTION 'cannot drop column "%" of table % because rule % of cache_sync needs it',
-                        item.column, item.relation, item.id
+        RAISE EXCEPTION 'cannot drop column "%" of table % because cache_sync needs it', item.column, item.relation
             USING ERRCODE = 'dependent_objects_still_exist',
+                  DETAIL = cache_sync._names_column(item.key),
                   HINT = format('Run SELECT cache_sync.unregister_table(%L%s) first.', item.relation,
                                 ', ' || quote_literal(item.key));
     END LOOP;

@@ -14,9 +14,11 @@ GRANT EXECUTE ON FUNCTION
     cache_sync._store_rule(regclass, text, text[], name[], text),
     cache_sync._delete_rules(regclass, text),
     cache_sync._place_triggers(regclass, boolean),
+    cache_sync._create_trigger(regclass, boolean),
     cache_sync._trigger_faults(oid),
     cache_sync.capture(),
     cache_sync.capture_truncate(),
+    cache_sync.key(text),
     cache_sync.key(text, "any"),
     cache_sync.explain(regclass, jsonb),
     cache_sync._explain_row(regclass, record)
