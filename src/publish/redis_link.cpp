@@ -101,12 +101,12 @@ void RedisLink::write() {
         if (!handing_over_) {
             const std::size_t size = std::min(kWriteSlice, output_.size() - sent_);
             if (redisAppendFormattedCommand(context_.get(), output_.data() + sent_, size) != REDIS_OK)
-                return fail_with_context();
+                return fail_with_last_words();
             sent_ += size;
         }
         int done = 0;
         if (redisBufferWrite(context_.get(), &done) != REDIS_OK)
-            return fail_with_context();
+            return fail_with_last_words();
         handing_over_ = done == 0;
         if (handing_over_)
             break;
@@ -151,6 +151,14 @@ Reply RedisLink::next_reply() {
     if (reply != nullptr)
         usage_ = {context_->reader->len - context_->reader->pos, 0, false};
     return Reply(static_cast<redisReply *>(reply));
+}
+
+// A server that closes may have said why; the replies are still to be had.
+void RedisLink::fail_with_last_words() {
+    std::string text = context_->errstr;
+    context_->err = 0;
+    redisBufferRead(context_.get());
+    fail(std::move(text));
 }
 
 // Keeps the first error: what follows is its consequence.

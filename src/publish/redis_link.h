@@ -61,6 +61,7 @@ class RedisLink {
     void limit_reader();
     void fail(std::string text);
     void fail_with_context();
+    void fail_with_last_words();
 
     struct FreeContext {
         void operator()(redisContext *context) const { redisFree(context); }
