@@ -1,0 +1,1 @@
+-- No trigger: the application removes the key itself, after the commit.

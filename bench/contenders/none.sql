@@ -1,0 +1,1 @@
+-- No capture at all: the base of every ratio.

@@ -1,0 +1,1 @@
+-- No capture, measured once more under another name: how far it is from "none" is the noise.

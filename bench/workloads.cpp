@@ -1,0 +1,87 @@
+#include "workloads.h"
+
+#include <cstdlib>
+#include <stdexcept>
+
+#include "database.h"
+#include "process.h"
+#include "statistics.h"
+
+namespace cache_sync::bench {
+namespace {
+
+double run_pgbench(const Options &options, const Workload &workload, const std::string &database,
+                   double seconds) {
+    const std::string &host = database == "wal2json" ? options.logical_host : options.host;
+    const int whole_seconds = seconds < 1 ? 1 : static_cast<int>(seconds + 0.5);
+    setenv("PGOPTIONS", workload.is_synchronous ? "-c synchronous_commit=on" : "-c synchronous_commit=off",
+           1);
+    const std::string output = run_program(
+        {options.bindir + "/pgbench", "-n", "-M", "prepared", "-c", std::to_string(workload.clients), "-j",
+         workload.clients > 1 ? "2" : "1", "-T", std::to_string(whole_seconds), "-f",
+         options.sources + "/" + workload.script, "-h", host, "-p", "5432", "-U", "postgres", database});
+    unsetenv("PGOPTIONS");
+    const std::size_t at = output.find("tps = ");
+    const double tps = at == std::string::npos ? 0 : std::atof(output.c_str() + at + 6);
+    if (tps <= 0)
+        throw std::runtime_error("pgbench told no tps:\n" + output);
+    return 1 / tps;
+}
+
+}  // namespace
+
+std::vector<Workload> write_workloads(bool quick) {
+    const auto one = [](int clients, bool is_synchronous) {
+        const std::string commit = is_synchronous ? "on" : "off";
+        return Workload{"one_row_" + std::to_string(clients) + "_" + commit,
+                        "1 row, " + std::to_string(clients) + " cl, sync " + commit,
+                        Workload::Kind::pgbench,
+                        "update_one.pgbench",
+                        clients,
+                        is_synchronous};
+    };
+    std::vector<Workload> list;
+    if (quick)
+        list = {one(4, true), one(16, false)};
+    else
+        list = {one(1, true), one(4, true), one(16, true), one(1, false), one(4, false), one(16, false)};
+    list.push_back({"hundred_rows", "100 rows, 4 cl", Workload::Kind::pgbench, "update_hundred.pgbench", 4});
+    list.push_back({"bulk_update", "UPDATE 50,000", Workload::Kind::bulk_update});
+    list.push_back({"copy", "COPY 100,000", Workload::Kind::copy});
+    return list;
+}
+
+double run_workload(const Options &options, const Workload &workload, const std::string &database,
+                    double seconds) {
+    if (workload.kind == Workload::Kind::pgbench)
+        return run_pgbench(options, workload, database, seconds);
+    demo::Database connection(conninfo(options, database));
+    connection.run("SELECT count(*) FROM product");
+    const auto start = SteadyClock::now();
+    connection.run(workload.kind == Workload::Kind::copy ? "COPY review FROM '" + options.reviews + "'"
+                                                         : std::string(kBulkUpdate));
+    return seconds_since(start);
+}
+
+void tidy_up(const Options &options, const std::string &database) {
+    demo::Database connection(conninfo(options, database));
+    // What is cleared here was never of interest to a cache.
+    connection.run("SET cache_sync.enabled = off");
+    connection.run("TRUNCATE review");
+    if (database == "queue_row" || database == "queue_stmt")
+        connection.run("TRUNCATE queue RESTART IDENTITY");
+    connection.run("VACUUM product");
+}
+
+double wal_bytes_a_row(const Options &options, const std::string &database) {
+    demo::Database connection(conninfo(options, database));
+    const auto position = [&] {
+        return connection.run("SELECT pg_current_wal_insert_lsn() - '0/0'::pg_lsn").number(0, 0);
+    };
+    connection.run("CHECKPOINT");
+    const std::int64_t before = position();
+    connection.run(kBulkUpdate);
+    return static_cast<double>(position() - before) / kBulkRows;
+}
+
+}  // namespace cache_sync::bench

@@ -1,0 +1,37 @@
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "options.h"
+
+namespace cache_sync::bench {
+
+struct Workload {
+    enum class Kind { pgbench, bulk_update, copy };
+    std::string name;
+    std::string title;
+    Kind kind;
+    std::string script = "";  // of pgbench, in the directory of the sources
+    int clients = 1;
+    bool is_synchronous = true;
+};
+
+constexpr int kBulkRows = 50000;
+constexpr const char *kBulkUpdate =
+    "UPDATE product SET price = price + 1 WHERE product_id BETWEEN 1 AND 50000";
+
+std::vector<Workload> write_workloads(bool quick);
+
+// Runs the workload once in a database and returns the seconds that one unit of it took: a transaction, or
+// the statement.
+double run_workload(const Options &options, const Workload &workload, const std::string &database,
+                    double seconds);
+
+// The same table for everybody: no dead rows, no reviews, no rows in a queue that nobody reads.
+void tidy_up(const Options &options, const std::string &database);
+
+// Bytes of WAL that the update of 50,000 rows writes, for each of them.
+double wal_bytes_a_row(const Options &options, const std::string &database);
+
+}  // namespace cache_sync::bench
