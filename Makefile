@@ -39,7 +39,7 @@ override CXXFLAGS = $(CACHE_SYNC_CXXFLAGS) -MMD -MP -MF build/dep/$(subst /,.,$*
 $(OBJS): Makefile cache_sync.control | $(LUA_HEADER)
 -include $(wildcard build/dep/*.d)
 
-$(LUA_HEADER): src/publish/cache_sync.lua script/lib/embed.sh | build
+$(LUA_HEADER): src/publish/cache_sync.lua script/lib/embed.sh | build/dep
 	script/lib/embed.sh kCacheSyncLua $< > $@.new
 	mv $@.new $@
 
@@ -49,14 +49,14 @@ $(DATA_built): cache_sync.control $(INSTALL_PARTS)
 # Unit tests of everything that needs no PostgreSQL; make unit SANITIZE=1 runs them with ASan and UBSan.
 .PHONY: unit lint format
 UNIT_BUILD = build/unit$(if $(SANITIZE),-sanitize)
-unit: | build
+unit: | build/dep
 	cmake -S . -B $(UNIT_BUILD) -DSANITIZE=$(if $(SANITIZE),ON,OFF) > $(UNIT_BUILD).log 2>&1 || \
 	  { cat $(UNIT_BUILD).log; exit 1; }
 	cmake --build $(UNIT_BUILD)
 	cd $(UNIT_BUILD) && ctest --output-on-failure
 
-build:
-	mkdir -p $@/dep
+build/dep:
+	mkdir -p $@
 
 lint:
 	PG_CONFIG='$(PG_CONFIG)' script/lib/lint.pl
