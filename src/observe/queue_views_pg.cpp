@@ -37,16 +37,19 @@ Datum make_bytea(std::string_view payload) {
     return PointerGetDatum(bytes);
 }
 
-bool is_published_locked(RowPosition position) {
+// Without the area no publisher was here yet, and nothing is known as published.
+bool is_done_with(Places places, RowPosition position) {
+    if (my_area() == nullptr)
+        return false;
     LWLockAcquire(slot_lock(my_slot()), LW_SHARED);
-    const bool published = is_published(position);
+    const bool done = is_confirmed(places, position);
     LWLockRelease(slot_lock(my_slot()));
-    return published;
+    return done;
 }
 
 bool put_unpublished(void *context, RowPosition position, TransactionId xmin, std::int64_t queued_at,
                      std::string_view payload) {
-    if (is_published_locked(position))
+    if (is_done_with(places_to_keep_for(), position))
         return true;
     char table[] = "queue_0";
     table[6] = static_cast<char>('0' + position.table);
@@ -59,15 +62,16 @@ bool put_unpublished(void *context, RowPosition position, TransactionId xmin, st
 }
 
 struct Counting {
+    Places places;
     Unpublished sum;
     TransactionId last;
 };
 
 bool count_row(void *context, RowPosition position, TransactionId xmin, std::int64_t,
                std::string_view payload) {
-    if (is_published_locked(position))
-        return true;
     auto *counting = static_cast<Counting *>(context);
+    if (is_done_with(counting->places, position))
+        return true;
     counting->sum.transactions += xmin != counting->last ? 1 : 0;
     counting->sum.bytes += payload.size();
     counting->last = xmin;
@@ -101,8 +105,9 @@ const char *name_of(TouchKind kind) {
 
 }  // namespace
 
-Unpublished count_unpublished() {
+Unpublished count_unpublished(int place) {
     Counting counting{};
+    counting.places = Places{1} << place;
     walk_all(count_row, &counting);
     return counting.sum;
 }

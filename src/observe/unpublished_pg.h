@@ -1,4 +1,4 @@
-// What the queue holds that is not published everywhere.
+// What the queue holds that a target did not confirm yet.
 #pragma once
 
 #include <cstdint>
@@ -10,7 +10,7 @@ struct Unpublished {
     std::uint64_t bytes;
 };
 
-// As the active snapshot sees it. Reads the queue tables; may raise.
-Unpublished count_unpublished();
+// Of the target at this place, as the active snapshot sees it. Reads the queue tables; may raise.
+Unpublished count_unpublished(int place);
 
 }  // namespace cache_sync

@@ -1,7 +1,5 @@
 // The functions behind cache_sync.workers, targets, stat_targets and stat_capture: they read shared memory
 // only. Plain frames: PostgreSQL errors pass through (see boundary.h).
-#include <utility>
-
 #include "boundary.h"
 #include "observe/set_returning_pg.h"
 #include "observe/unpublished_pg.h"
@@ -143,26 +141,17 @@ Datum cache_sync_workers(PG_FUNCTION_ARGS) {
 }
 
 // _target_states() -> (server, state, mode, pending_transactions, pending_bytes, in_flight, last_lag,
-// connected_at,
-//                      next_attempt, last_error, last_error_at); last_lag in ms. What is pending of a target
-//                      that is
-// behind is what the queue still holds; of one that is not, what is in flight.
+//                      connected_at, next_attempt, last_error, last_error_at); last_lag in ms.
 Datum cache_sync_target_states(PG_FUNCTION_ARGS) {
     using namespace cache_sync;
     return entry([&]() -> Datum {
         ReturnSetInfo *result = begin_result(fcinfo);
-        Unpublished unpublished{};
-        bool counted = false;
         for_each_target([&](const TargetFigures &figures) {
-            if (!figures.caught_up && !std::exchange(counted, true))
-                unpublished = count_unpublished();
+            const Unpublished pending = count_unpublished(static_cast<int>(&figures - my_area()->targets));
             RowWriter row;
-            row.oid(figures.server)
-                .text(state_of(figures))
-                .text(name_of(static_cast<TargetMode>(figures.mode)));
-            row.number(figures.caught_up ? figures.rows_in_flight : unpublished.transactions);
-            row.number(figures.caught_up ? figures.bytes_in_flight : unpublished.bytes)
-                .number(figures.in_flight);
+            row.oid(figures.server).text(state_of(figures));
+            row.text(name_of(static_cast<TargetMode>(figures.mode)));
+            row.number(pending.transactions).number(pending.bytes).number(figures.in_flight);
             if (figures.batches == 0)
                 row.null();
             else

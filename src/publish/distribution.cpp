@@ -54,12 +54,8 @@ void Distribution::configure(std::vector<TargetConfig> configs) {
 void Distribution::forget(Participant &participant) {
     const std::uint32_t id = participant.target->config().id;
     settle_participant(participant);
-    participant.exempt = true;
-    for (InFlight &entry : in_flight_) {
-        std::erase(entry.receivers, id);
-        if (std::erase(entry.waiting, id) != 0 && entry.waiting.empty())
-            finish(entry);
-    }
+    for (InFlight &entry : in_flight_)
+        std::erase(entry.waiting, id);
 }
 
 bool Distribution::has_room(TimePoint now) {
@@ -78,33 +74,21 @@ bool Distribution::has_room(TimePoint now) {
 void Distribution::publish(Batch batch, Takes takes, TimePoint now) {
     batch.number = next_++;
     auto shared = std::make_shared<const Batch>(std::move(batch));
-    InFlight entry{shared, {}, {}, false};
+    InFlight entry{shared, {}};
     for (auto &participant : participants_) {
         if (!takes(*participant))
             continue;
         participant->target->publish(shared, now);
-        participant->rows_in_flight += shared->rows().size();
-        participant->bytes_in_flight += shared->bytes();
         entry.waiting.push_back(participant->target->config().id);
     }
-    entry.receivers = entry.waiting;
-    if (entry.waiting.empty())
-        finish(entry);
     in_flight_.push_back(std::move(entry));
     pop_finished();
 }
 
 void Distribution::publish_live(Batch batch, TimePoint now) {
-    bool everybody = true;
-    for (auto &participant : participants_) {
+    for (auto &participant : participants_)
         if (participant->is_live() && participant->follows && !participant->target->can_take())
             leave_behind(*participant);
-        everybody = everybody && (participant->follows || participant->exempt);
-    }
-    // A walk may have marked a row for a target that followed then and does not now.
-    if (!everybody)
-        for (const QueueRow &row : batch.rows())
-            events_.unmark(row);
     publish(
         std::move(batch), [](const Participant &one) { return one.is_live() && one.follows; }, now);
 }
@@ -182,37 +166,13 @@ void Distribution::settle_participant(Participant &participant) {
 
 void Distribution::settle_one(Participant &participant, const Settled &settled) {
     InFlight &entry = in_flight_[settled.batch->number - first_];
-    participant.rows_in_flight -= settled.batch->rows().size();
-    participant.bytes_in_flight -= settled.batch->bytes();
     std::erase(entry.waiting, participant.target->config().id);
-    if (!settled.confirmed) {
-        entry.lost = true;
-        for (const QueueRow &row : settled.batch->rows())
-            events_.unmark(row);
-    }
     events_.settled(participant, *settled.batch, settled.confirmed);
-    if (entry.waiting.empty())
-        finish(entry);
 }
 
 void Distribution::pop_finished() {
     for (; !in_flight_.empty() && in_flight_.front().waiting.empty(); ++first_)
         in_flight_.pop_front();
-}
-
-// Everybody who got the batch is done with it: are its rows published everywhere?
-void Distribution::finish(const InFlight &entry) {
-    if (entry.lost)
-        return;
-    const bool everywhere = std::all_of(participants_.begin(), participants_.end(), [&](const auto &one) {
-        if (one == nullptr || one->exempt || one->caught_up())
-            return true;
-        const auto &got = entry.receivers;
-        return std::find(got.begin(), got.end(), one->target->config().id) != got.end();
-    });
-    if (everywhere)
-        for (const QueueRow &row : entry.batch->rows())
-            events_.mark(row);
 }
 
 bool Distribution::nobody_behind() const {

@@ -1,17 +1,16 @@
-// Which target gets which batch, and when a queue row is published everywhere.
+// Which target gets which batch.
 //
 // A target follows: it gets every batch that comes from the ring (publish_live). A target that was away, or
-// could not take a batch, does not follow any more; it wants a walk. A walk reads the queue tables for all
-// targets that want one at its start (publish_walked); from its start on they follow again, so nothing falls
-// between the two.
+// could not take a batch, does not follow any more; it wants a walk. A walk reads from the queue tables what
+// the targets that want one at its start did not confirm yet (publish_walked); from its start on they follow
+// again, so nothing falls between the two.
 //
 //    not live ---live---> wants walk ---begin_walk---> walking, follows ---end_walk---> caught up
 //        ^                    ^  missed a batch            |                               |
 //        +--------------------+----------------------------+--------- connection lost -----+
 //
-// A row is marked as published once a batch with it is confirmed by all who got it, and every other target is
-// caught up (so it confirmed the row before, or has it in flight; if that fails, the mark is taken back).
-// Nothing here waits or knows PostgreSQL; marks and figures go through DistributionEvents.
+// What a target confirmed is told through DistributionEvents, batch by batch; the owner marks the rows.
+// Nothing here waits or knows PostgreSQL.
 #pragma once
 
 #include <cstdint>
@@ -35,9 +34,9 @@ class Participant {
     bool wants_walk = true;         // may lack rows that the tables hold
     bool walking = false;           // takes part in the current walk
     bool exempt = false;            // will be flushed as a whole when it is back: nothing is kept for it
+    int place = -1;                 // the owner\'s: where its figures and marks are
     TimePoint full_since = kNever;  // cannot take batches since then
-    std::uint64_t rows_in_flight = 0, bytes_in_flight = 0;
-    TimePoint join_after{};  // the owner asked the database in vain; not again before this
+    TimePoint join_after{};         // the owner asked the database in vain; not again before this
 
     bool is_live() const { return target->state() == TargetState::live; }
     bool caught_up() const { return is_live() && follows && !wants_walk && !walking; }
@@ -46,8 +45,7 @@ class Participant {
 class DistributionEvents {
  public:
     virtual ~DistributionEvents() = default;
-    virtual void mark(const QueueRow &row) = 0;    // published everywhere
-    virtual void unmark(const QueueRow &row) = 0;  // not everywhere after all
+    // The target is finished with a batch; not confirmed: it must be sent again.
     virtual void settled(Participant &participant, const Batch &batch, bool confirmed) = 0;
 };
 
@@ -97,9 +95,7 @@ class Distribution {
  private:
     struct InFlight {
         std::shared_ptr<const Batch> batch;
-        std::vector<std::uint32_t> receivers;  // ids of the targets that got it
-        std::vector<std::uint32_t> waiting;    // those of them that did not settle it yet
-        bool lost = false;                     // some target did not confirm
+        std::vector<std::uint32_t> waiting;  // ids of the targets that did not settle it yet
     };
 
     using Takes = bool (*)(const Participant &);
@@ -108,7 +104,6 @@ class Distribution {
     void settle_one(Participant &participant, const Settled &settled);
     void forget(Participant &participant);
     void pop_finished();
-    void finish(const InFlight &entry);
 
     DistributionEvents &events_;
     std::vector<std::unique_ptr<Participant>> participants_;

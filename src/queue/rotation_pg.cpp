@@ -14,20 +14,24 @@ extern "C" {
 namespace cache_sync {
 namespace {
 
+struct Search {
+    Places places;
+    bool found;
+};
+
 bool stop_at_unpublished(void *context, RowPosition row, TransactionId, std::int64_t, std::string_view) {
-    if (is_published(row))
-        return true;
-    *static_cast<bool *>(context) = true;
-    return false;
+    auto *search = static_cast<Search *>(context);
+    search->found = !is_confirmed(search->places, row);
+    return !search->found;
 }
 
 bool has_unpublished(Relation relation, int table) {
-    bool found = false;
+    Search search{places_to_keep_for(), false};
     Snapshot snapshot = RegisterSnapshot(GetLatestSnapshot());
     walk_rows(relation, snapshot, {static_cast<std::uint16_t>(table), 0, 0}, kWalkEnd - 1,
-              stop_at_unpublished, &found);
+              stop_at_unpublished, &search);
     UnregisterSnapshot(snapshot);
-    return found;
+    return search.found;
 }
 
 }  // namespace
@@ -61,23 +65,19 @@ bool switch_table(DatabaseSlot *slot, const QueueSize &size) {
     return false;
 }
 
-Emptied empty_table(const QueueTables &tables, int table, bool anyway) {
+Emptied empty_table(const QueueTables &tables, int table) {
     if (!ConditionalLockRelationOid(tables.oid[table], AccessExclusiveLock))
         return Emptied::locked;
     // No writer of this table is left, so all that it pushed is in the ring by now.
-    DatabaseSlot *slot = my_slot();
     const Ring *ring = my_ring();
-    const bool on_their_way = (ring != nullptr && ring->entries(static_cast<std::uint16_t>(table)) != 0) ||
-                              pg_atomic_read_u32(&slot->need_walk) != 0 ||
-                              pg_atomic_read_u32(&slot->finishing) != 0;
-    if (on_their_way)
+    if (ring != nullptr && ring->entries(static_cast<std::uint16_t>(table)) != 0)
         return Emptied::ring;
     Relation relation = table_open(tables.oid[table], NoLock);
-    const bool keep = !anyway && has_unpublished(relation, table);
+    const bool keep = has_unpublished(relation, table);
     if (!keep) {
         RelationTruncate(relation, 0);
-        forget_marks(table);
-        pg_atomic_fetch_add_u64(&slot->capture.rotations, 1);
+        forget_marks_of_table(table);
+        pg_atomic_fetch_add_u64(&my_slot()->capture.rotations, 1);
     }
     table_close(relation, NoLock);
     return keep ? Emptied::unpublished : Emptied::yes;

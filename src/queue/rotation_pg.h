@@ -22,7 +22,7 @@ enum class Emptied {
     yes,          // it is empty now
     locked,       // a writer or a prepared transaction still has it
     ring,         // some of its rows are still on their way through shared memory: take them first
-    unpublished,  // it holds rows that are not marked as published
+    unpublished,  // it holds rows that some target did not confirm
 };
 
 // Pages of each queue table. Needs a transaction; may raise.
@@ -35,8 +35,8 @@ QueueSize queue_size(const QueueTables &tables);
 // Lets writers go on in the first empty table, if there is one other than the active table. True: done.
 bool switch_table(DatabaseSlot *slot, const QueueSize &size);
 
-// Empties a table that is not active. `anyway`: rows that are not marked may go (the targets that lack them
-// are to be flushed). Needs a transaction of its own; may raise.
-Emptied empty_table(const QueueTables &tables, int table, bool anyway);
+// Empties a table that is not active and of which nothing is in flight: a confirmation that came later would
+// count for the rows that are written to these places next. Needs a transaction of its own; may raise.
+Emptied empty_table(const QueueTables &tables, int table);
 
 }  // namespace cache_sync

@@ -31,7 +31,7 @@ namespace cache_sync {
 inline constexpr int kMaxDatabases = 128;
 inline constexpr int kQueueTables = 3;
 inline constexpr int kMaxTargets = 16;
-inline constexpr int kMarkChunks = 4096;
+inline constexpr int kMarkChunks = 1024;  // of 1024 pages: 8 GB a table
 inline constexpr std::size_t kErrorLength = 256;
 
 enum class WorkerState : std::uint32_t {
@@ -76,11 +76,11 @@ struct DatabaseSlot {
 // Figures of a target, written by the publisher alone; readers may see them torn by one.
 struct TargetFigures {
     Oid server;  // 0: free
-    bool caught_up, tags_lost, circuit_open;
+    bool caught_up, exempt, tags_lost, circuit_open;
     std::uint8_t state, mode;
     std::uint64_t published_keys, published_tags, published_patterns, batches, coalesced, retried;
     std::uint64_t errors, connections, flushes;
-    std::uint64_t in_flight, rows_in_flight, bytes_in_flight;  // batches, and what is in them
+    std::uint64_t in_flight;  // batches
     double last_lag_us;
     TimestampTz connected_at, next_attempt, last_error_at;
     char last_error[kErrorLength];
@@ -89,8 +89,8 @@ struct TargetFigures {
 
 struct AreaRoot {
     dsa_pointer ring;
-    dsa_pointer marks[kQueueTables][kMarkChunks];
     TargetFigures targets[kMaxTargets];
+    dsa_pointer marks[kMaxTargets][kQueueTables][kMarkChunks];  // published_rows_pg.h
 };
 
 struct LauncherState {

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "boundary.h"
+#include "queue/published_rows_pg.h"
 #include "queue/shared_state_pg.h"
+#include "worker/queue_reader_pg.h"
 
 extern "C" {
 #include "utils/timestamp.h"
@@ -12,23 +14,9 @@ extern "C" {
 namespace cache_sync {
 namespace {
 
-// Of a target; with `make`, a free place is taken. Null: none, or no room for one more.
-TargetFigures *figures_of(Oid server, bool make) {
+TargetFigures *figures_of(const Participant &participant) {
     AreaRoot *area = my_area();
-    if (area == nullptr)
-        return nullptr;
-    for (auto &figures : area->targets)
-        if (figures.server == server)
-            return &figures;
-    if (!make)
-        return nullptr;
-    for (auto &figures : area->targets)
-        if (figures.server == InvalidOid) {
-            figures = TargetFigures{};
-            figures.server = server;
-            return &figures;
-        }
-    return nullptr;
+    return area != nullptr && participant.place >= 0 ? &area->targets[participant.place] : nullptr;
 }
 
 TimestampTz timestamp_of(TimePoint when) {
@@ -62,41 +50,66 @@ void show_target(TargetFigures &figures, const Participant &participant) {
     }
     figures.mode = static_cast<std::uint8_t>(target.mode());
     figures.caught_up = participant.caught_up();
+    figures.exempt = participant.exempt;
     figures.tags_lost = target.tags_lost();
     figures.circuit_open = target.circuit_open();
     figures.in_flight = target.in_flight();
-    figures.rows_in_flight = participant.rows_in_flight;
-    figures.bytes_in_flight = participant.bytes_in_flight;
     figures.connections = target.connection_count();
     show_error(figures, target);
 }
 
+// A target that was here before keeps its counters, but not its marks: it may have moved to another Redis.
+bool take_place(AreaRoot &area, Participant &participant) {
+    const Oid server = participant.target->config().id;
+    TargetFigures *free = nullptr;
+    for (auto &figures : area.targets) {
+        if (figures.server == server)
+            free = &figures;
+        else if (free == nullptr && figures.server == InvalidOid)
+            free = &figures;
+    }
+    if (free == nullptr)
+        return false;
+    if (free->server != server) {
+        *free = TargetFigures{};
+        free->server = server;
+    }
+    participant.place = static_cast<int>(free - area.targets);
+    forget_marks_of_place(participant.place);
+    return true;
+}
+
 }  // namespace
 
-void keep_figures(Distribution &distribution) {
+int assign_places(Distribution &distribution) {
     AreaRoot *area = my_area();
     if (area == nullptr)
-        return;
-    for (auto &figures : area->targets) {
-        const auto &all = distribution.participants();
-        const bool configured = std::any_of(all.begin(), all.end(), [&](const auto &participant) {
-            return participant->target->config().id == figures.server;
+        return 0;
+    const auto &all = distribution.participants();
+    for (int place = 0; place < kMaxTargets; ++place) {
+        const bool used =
+            std::any_of(all.begin(), all.end(), [&](const auto &one) { return one->place == place; });
+        const bool known = std::any_of(all.begin(), all.end(), [&](const auto &one) {
+            return one->place < 0 && one->target->config().id == area->targets[place].server;
         });
-        if (!configured)
-            figures.server = InvalidOid;
+        if (!used && !known)
+            area->targets[place].server = InvalidOid;
     }
+    int homeless = 0;
+    for (auto &participant : distribution.participants())
+        if (participant->place < 0 && !take_place(*area, *participant))
+            ++homeless;
+    return homeless;
 }
 
 void show_figures(Distribution &distribution) {
-    for (auto &participant : distribution.participants()) {
-        TargetFigures *figures = figures_of(participant->target->config().id, true);
-        if (figures != nullptr)
+    for (auto &participant : distribution.participants())
+        if (TargetFigures *figures = figures_of(*participant))
             call([&] { show_target(*figures, *participant); });
-    }
 }
 
-void count_settled(std::uint32_t server, const Batch &batch, bool confirmed) {
-    TargetFigures *figures = figures_of(server, true);
+void count_settled(const Participant &participant, const Batch &batch, bool confirmed) {
+    TargetFigures *figures = figures_of(participant);
     if (figures == nullptr)
         return;
     if (!confirmed) {
@@ -108,17 +121,17 @@ void count_settled(std::uint32_t server, const Batch &batch, bool confirmed) {
     figures->published_tags += batch.tag_count();
     figures->published_patterns += batch.pattern_count();
     figures->coalesced += batch.coalesced();
-    const std::int64_t now =
-        GetCurrentTimestamp() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+    const std::int64_t now = unix_microseconds(GetCurrentTimestamp());
     for (const QueueRow &row : batch.rows()) {
         const std::int64_t lag = std::max<std::int64_t>(now - row.visible_at, 0);
         figures->lag.record(static_cast<std::uint64_t>(lag));
         figures->last_lag_us = static_cast<double>(lag);
+        mark_confirmed(participant.place, RowPosition::unpack(row.position));
     }
 }
 
-void count_flush(std::uint32_t server) {
-    if (TargetFigures *figures = figures_of(server, true))
+void count_flush(const Participant &participant) {
+    if (TargetFigures *figures = figures_of(participant))
         ++figures->flushes;
 }
 

@@ -8,11 +8,12 @@
 
 namespace cache_sync {
 
-// Frees the figures of targets that are not configured any more.
-void keep_figures(Distribution &distribution);
+// Gives every participant a place in shared memory for its figures and marks, and frees those of targets that
+// are gone. A place that changes hands has no marks. Returns how many targets found no place.
+int assign_places(Distribution &distribution);
 // States and errors as they are now; cheap enough for every turn of the loop.
 void show_figures(Distribution &distribution);
-void count_settled(std::uint32_t server, const Batch &batch, bool confirmed);
-void count_flush(std::uint32_t server);
+void count_settled(const Participant &participant, const Batch &batch, bool confirmed);
+void count_flush(const Participant &participant);
 
 }  // namespace cache_sync

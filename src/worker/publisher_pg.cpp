@@ -3,15 +3,14 @@
 #include <algorithm>
 
 #include "boundary.h"
-#include "queue/published_rows_pg.h"
 #include "queue/walk_pg.h"
 #include "settings_pg.h"
 #include "worker/figures_pg.h"
 #include "worker/joining_pg.h"
+#include "worker/queue_reader_pg.h"
 #include "worker/target_catalog_pg.h"
 
 extern "C" {
-#include "access/table.h"
 #include "access/xlog.h"  // GetXLogInsertRecPtr
 #include "miscadmin.h"
 #include "postmaster/interrupt.h"  // ConfigReloadPending
@@ -30,61 +29,25 @@ constexpr Milliseconds kNetWalkEvery{60000};
 constexpr Milliseconds kJoinRetry{1000};
 constexpr Milliseconds kWithheldBeat{50};
 constexpr int kBatchesPerTurn = 64;  // so that replies are read in between
-constexpr int kBatchesPerSlice = 8;
 constexpr std::size_t kBatchBytes = 256 * 1024;
+constexpr std::size_t kSliceBytes = 128 * 1024;  // of payload that a walk reads in one transaction
 
 bool is_full(const BatchBuilder &builder) {
     return builder.entries() >= static_cast<std::size_t>(setting_batch_keys) ||
            builder.bytes() >= kBatchBytes;
 }
 
-// Rows that a walk found, copied out of the transaction.
-struct FoundRow {
-    RowPosition position;
-    std::int64_t queued_at;
-    std::size_t begin, end;  // in FoundRows::payloads
-};
-struct FoundRows {
-    std::vector<FoundRow> rows;
-    std::string payloads;
-    std::size_t limit;
-};
-
-std::int64_t unix_microseconds(std::int64_t timestamp) {
-    return timestamp + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-}
-
-bool collect_unpublished(void *context, RowPosition position, TransactionId, std::int64_t queued_at,
-                         std::string_view payload) {
-    auto &found = *static_cast<FoundRows *>(context);
-    if (is_published(position))
-        return true;
-    const std::size_t begin = found.payloads.size();
-    found.payloads.append(payload);
-    found.rows.push_back({position, unix_microseconds(queued_at), begin, found.payloads.size()});
-    return found.payloads.size() < found.limit;
-}
-
-// Collects from `at` on, in a transaction of its own. Moves `at`; kWalkEnd: the table or range is done.
-Problem find_rows(RowPosition &at, std::uint32_t last_block, FoundRows &found) {
-    return in_transaction("reading the queue", [&] {
-        call([&] {
-            const QueueTables *tables = queue_tables();
-            if (tables == nullptr) {
-                at.block = kWalkEnd;
-                return;
-            }
-            Relation relation = table_open(tables->oid[at.table], AccessShareLock);
-            at = walk_rows(relation, GetActiveSnapshot(), at, last_block, collect_unpublished, &found);
-            table_close(relation, AccessShareLock);
-        });
-    });
+Places places_of_walkers(const std::vector<std::unique_ptr<Participant>> &participants) {
+    Places places = 0;
+    for (const auto &participant : participants)
+        if (participant->walking && participant->place >= 0)
+            places |= Places{1} << participant->place;
+    return places;
 }
 
 }  // namespace
 
 void Publisher::run() {
-    forget_all_marks();
     pg_atomic_write_u32(&slot_->reload, 1);
     while (!extension_gone_) {
         const TimePoint now = Clock::now();
@@ -132,7 +95,12 @@ void Publisher::load_configuration(TimePoint) {
     distribution_.configure(std::move(configs));
     for (auto &participant : distribution_.participants())
         participant->target->set_flush_patterns(patterns);
-    keep_figures(distribution_);
+    if (const int homeless = assign_places(distribution_); homeless != 0)
+        call([&] {
+            ereport(WARNING,
+                    (errmsg("cache_sync: %d targets too many", homeless),
+                     errdetail("A database may have %d; the others get no guarantee.", kMaxTargets)));
+        });
     rotation_wanted_ = true;
 }
 
@@ -169,7 +137,7 @@ bool Publisher::fill_from_ring(BatchBuilder &builder) {
             return true;
         }
         const RowPosition position{entry.table, entry.offset, entry.block};
-        publish_payload(payload_, {position.pack(), entry.visible_at}, builder, false);
+        publish_row(payload_, {position.pack(), entry.visible_at}, builder, false);
         if (is_full(builder))
             return true;
     }
@@ -184,30 +152,32 @@ void Publisher::begin_range(const RingEntry &entry) {
 
 // A slice of the rows of one large transaction, which are live rows like those of the ring.
 void Publisher::read_range(TimePoint now) {
-    FoundRows found{{}, {}, kBatchBytes};
-    if (find_rows(range_at_, range_last_block_, found)) {
+    FoundRows found(places_to_keep_for(), kBatchBytes);
+    if (found.read(range_at_, range_last_block_)) {
         distribution_.ask_walk();  // the walk will find them
         range_open_ = false;
         return;
     }
     busy_at_ = now;
     range_open_ = range_at_.block != kWalkEnd;
-    BatchBuilder builder;
-    for (const FoundRow &row : found.rows)
-        publish_payload(std::string_view(found.payloads).substr(row.begin, row.end - row.begin),
-                        {row.position.pack(), row.queued_at}, builder, false);
-    if (!builder.empty())
-        publish(builder, false);
+    publish_found(found, false);
 }
 
-// Adds a row's records to the builder; what fills batches is published. The row belongs to the batch that
-// takes its last record, so it is settled only when all of it is.
-void Publisher::publish_payload(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked) {
-    while (const auto record = take_record(payload)) {
-        if (is_full(builder))
-            publish(builder, walked);
+void Publisher::publish_found(const FoundRows &found, bool walked) {
+    BatchBuilder builder;
+    for (std::size_t n = 0; n < found.count(); ++n)
+        publish_row(found.payload(n), found.row(n), builder, walked);
+    if (!builder.empty())
+        publish(builder, walked);
+}
+
+// Adds a row to the builder; a full batch is published before. A row is never split: it counts as confirmed
+// by the one batch that it is in.
+void Publisher::publish_row(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked) {
+    if (is_full(builder))
+        publish(builder, walked);
+    while (const auto record = take_record(payload))
         builder.add(record->kind, record->text);
-    }
     builder.add_row(row);
 }
 
@@ -233,22 +203,17 @@ void Publisher::walk_if_wanted(TimePoint now) {
         walk_at_ = {0, 0, 0};
     }
     if (distribution_.walk_has_room(now))
-        walk_slice(now);
+        walk_slice();
 }
 
-void Publisher::walk_slice(TimePoint) {
-    FoundRows found{{}, {}, kBatchBytes * kBatchesPerSlice / 4};
-    if (find_rows(walk_at_, kWalkEnd - 1, found)) {
+void Publisher::walk_slice() {
+    FoundRows found(places_of_walkers(distribution_.participants()), kSliceBytes);
+    if (found.read(walk_at_, kWalkEnd - 1)) {
         distribution_.end_walk();
         distribution_.ask_walk();
         return;
     }
-    BatchBuilder builder;
-    for (const FoundRow &row : found.rows)
-        publish_payload(std::string_view(found.payloads).substr(row.begin, row.end - row.begin),
-                        {row.position.pack(), row.queued_at}, builder, true);
-    if (!builder.empty())
-        publish(builder, true);
+    publish_found(found, true);
     if (walk_at_.block != kWalkEnd)
         return;
     if (walk_at_.table + 1 < kQueueTables)
@@ -294,7 +259,7 @@ void Publisher::notice_flushed(Participant &participant) {
     if (!target.take_flushed())
         return;
     in_transaction("noting a flush", [&] { note_flushed(target.config().id); });
-    count_flush(target.config().id);
+    count_flush(participant);
 }
 
 // A heartbeat promises readers that nothing is older than a heartbeat: so none is sent by who is behind.
@@ -353,9 +318,6 @@ void Publisher::rotate_if_due(TimePoint now) {
 }
 
 bool Publisher::empty_left_tables(const QueueTables &tables, const QueueSize &size) {
-    const auto &all = distribution_.participants();
-    const bool anyway =
-        std::any_of(all.begin(), all.end(), [](const auto &one) { return one->exempt; }) || all.empty();
     bool emptied = false;
     for (int table = 0; table < kQueueTables; ++table) {
         if (size.pages[table] == 0 || pg_atomic_read_u32(&slot_->active) == static_cast<std::uint32_t>(table))
@@ -364,8 +326,7 @@ bool Publisher::empty_left_tables(const QueueTables &tables, const QueueSize &si
                 [&](const QueueRow &row) { return RowPosition::unpack(row.position).table == table; }))
             continue;
         Emptied result = Emptied::locked;
-        in_transaction("emptying a queue table",
-                       [&] { call([&] { result = empty_table(tables, table, anyway); }); });
+        in_transaction("emptying a queue table", [&] { call([&] { result = empty_table(tables, table); }); });
         emptied = emptied || result == Emptied::yes;
         if (result == Emptied::unpublished)
             distribution_.ask_walk();
@@ -463,17 +424,8 @@ void Publisher::wait() {
     distribution_.settle();
 }
 
-// ---- what the distribution tells ----
-
-void Publisher::mark(const QueueRow &row) {
-    mark_published(RowPosition::unpack(row.position));
-}
-void Publisher::unmark(const QueueRow &row) {
-    unmark_published(RowPosition::unpack(row.position));
-}
-
 void Publisher::settled(Participant &participant, const Batch &batch, bool confirmed) {
-    count_settled(participant.target->config().id, batch, confirmed);
+    count_settled(participant, batch, confirmed);
 }
 
 }  // namespace cache_sync

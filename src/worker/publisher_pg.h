@@ -13,6 +13,8 @@
 
 namespace cache_sync {
 
+class FoundRows;
+
 class Publisher : private DistributionEvents {
  public:
     explicit Publisher(DatabaseSlot *slot) : slot_(slot), distribution_(*this) {}
@@ -35,9 +37,10 @@ class Publisher : private DistributionEvents {
     bool fill_from_ring(BatchBuilder &builder);
     void begin_range(const RingEntry &entry);
     void read_range(TimePoint now);
-    void publish_payload(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked);
+    void publish_row(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked);
+    void publish_found(const FoundRows &found, bool walked);
     void publish(BatchBuilder &builder, bool walked);
-    void walk_slice(TimePoint now);
+    void walk_slice();
     void join_if_wanted(Participant &participant, TimePoint now);
     void notice_flushed(Participant &participant);
     void beat_if_due(Participant &participant, TimePoint now);
@@ -46,8 +49,6 @@ class Publisher : private DistributionEvents {
     void exempt_laggards(const QueueSize &size);
     TimePoint next_deadline(TimePoint now);
 
-    void mark(const QueueRow &row) override;
-    void unmark(const QueueRow &row) override;
     void settled(Participant &participant, const Batch &batch, bool confirmed) override;
 
     DatabaseSlot *slot_;
