@@ -148,6 +148,7 @@ end
 
 -- Raises the watermark. Only a tombstone lets the floor stay behind, and only in relaxed mode.
 local function advance(state, lsn, tombstone)
+  if lsn == state.cur and lsn == state.floor then return end  -- the same batch goes on
   state.cur = highest(state.cur, lsn)
   if not (state.relaxed and tombstone) then state.floor = highest(state.floor, lsn) end
 end
@@ -334,18 +335,16 @@ end
 local function peek(keys, args)
   local key, state, valid, text = keys[1], sources[args[1]], 0, ''
   local got = redis.call('HMGET', key, 'm', 't', 'l')
-  local meta, lease = got[1], got[2]
+  local meta = got[1]
   if meta and byte(meta) == FORMAT then
     local _, flags, n, soft, delta, since = struct.unpack(HEAD, meta)
     text = format('%.0f %.0f %.0f %.0f %d ', n, soft, delta, since, flags) .. sub(meta, TEXT)
     local beating = state and (state.till == 0 or clock() <= state.till)
     if beating and since == 0 and live(state, meta) then valid = 1 end
   end
-  if lease then
-    local expiry, need, token = read_lease(lease)
-    lease = expiry and format('%.0f %s %s', expiry, need, token)
-  end
-  return {valid, text, lease or '', got[3] or '', redis.call('HSTRLEN', key, 'v'), redis.call('PTTL', key)}
+  local expiry, need, token = read_lease(got[2] or '')
+  local lease = expiry and format('%.0f %s %s', expiry, need, token) or ''
+  return {valid, text, lease, got[3] or '', redis.call('HSTRLEN', key, 'v'), redis.call('PTTL', key)}
 end
 
 -- Publisher side ------------------------------------------------------------------------------
@@ -401,6 +400,7 @@ local function inval(keys, args)
     for i = 1, count do invalidate_one(state, keys[i], now, tomb_ms, keep_ms) end
     return count
   end
+  if count == 1 then redis.call('UNLINK', keys[1]) return 1 end
   for i = 1, count, CHUNK do
     redis.call('UNLINK', unpack(keys, i, math.min(i + CHUNK - 1, count)))
   end
