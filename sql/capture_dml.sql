@@ -24,6 +24,7 @@ DELETE FROM product WHERE product_id = 3;
 SELECT * FROM pg_temp.touched();
 -- Nothing changed, nothing touched.
 DELETE FROM product WHERE product_id = 3;
+UPDATE product SET price = price, name = 'two';
 SELECT * FROM pg_temp.touched();
 
 COPY product (product_id, category_id, name) FROM stdin;
