@@ -9,6 +9,7 @@ use strict;
 use warnings;
 use Carp qw(croak);
 use Exporter qw(import);
+use POSIX ();
 use Time::HiRes qw(time usleep);
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils;
@@ -93,10 +94,35 @@ sub publisher_pid {
 # Kills one process of the cluster as the kernel would, and waits until it is gone; without a pid the postmaster.
 sub kill9 {
     my ($self, $pid) = @_;
-    return $self->SUPER::kill9 unless defined $pid;
+    return $self->kill_postmaster unless defined $pid;
     kill 'KILL', $pid or croak "kill $pid: $!";
     $self->poll_until("the end of process $pid", sub { !kill 0, $pid });
     return;
+}
+
+# Where init is slow to collect the dead, a killed postmaster keeps its pid, and no new one would start beside it. So the pid
+# file gets one that nobody has; what else is in the file still holds off a start while old processes use the memory.
+sub kill_postmaster {
+    my ($self) = @_;
+    my $pid = $self->{_pid};
+    $self->SUPER::kill9;
+    $self->poll_until("the end of postmaster $pid", sub { !kill(0, $pid) || is_zombie($pid) });
+    return unless kill 0, $pid;
+    my $nobody = fork // croak "fork: $!";
+    POSIX::_exit(0) if $nobody == 0;
+    waitpid $nobody, 0;
+    my $file = $self->data_dir . '/postmaster.pid';
+    my $text = PostgreSQL::Test::Utils::slurp_file($file) =~ s/^\d+/$nobody/r;
+    open my $out, '>', $file or croak "$file: $!";
+    print {$out} $text;
+    close $out or croak "$file: $!";
+    return;
+}
+
+sub is_zombie {
+    my ($pid) = @_;
+    open my $in, '<', "/proc/$pid/stat" or return 1;
+    return (<$in> // '') =~ /^\d+ \(.*\) [ZX]/s;
 }
 
 # Waits until the target has the given state (of cache_sync.targets).
