@@ -1,8 +1,10 @@
 #include "capture/key_template.h"
 
+#include <fnmatch.h>
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <random>
 #include <string>
 #include <vector>
 
@@ -143,6 +145,39 @@ TEST(Glob, matches_what_the_template_renders) {
     EXPECT_EQ(glob("front_page"), "front_page");
     EXPECT_EQ(glob("a*b?[c]\\{{{d}"), "a\\*b\\?\\[c\\]\\\\{*");
     EXPECT_EQ(glob("broken:{"), "broken:*");
+}
+
+// Random templates over the characters that matter, rendered with random values.
+TEST(Glob, matches_every_rendering) {
+    const unsigned seed = std::random_device{}();
+    SCOPED_TRACE("seed " + std::to_string(seed));
+    std::mt19937 random(seed);
+    const auto below = [&](std::size_t limit) { return random() % limit; };
+    const auto random_text = [&](std::string_view letters) {
+        std::string made;
+        for (std::size_t n = below(6); n > 0; --n)
+            made += letters[below(letters.size())];
+        return made;
+    };
+    for (int round = 0; round < 20'000; ++round) {
+        std::string key_template = "k";
+        TouchText key;
+        key.append("k");
+        for (std::size_t n = 1 + below(5); n > 0; --n) {
+            if (below(2) == 0) {
+                key_template += below(2) == 0 ? "{a}" : "{b|raw}";
+                key.append(random_text("ab*?[]\\:%!^-"));
+            } else {
+                const std::string literal = random_text("ab*?[]\\:!^-");
+                key_template += literal;
+                key.append(literal);
+            }
+        }
+        ASSERT_FALSE(check_key_template(key_template)) << key_template;
+        const std::string pattern = glob(key_template);
+        ASSERT_EQ(fnmatch(pattern.c_str(), std::string(key.view()).c_str(), 0), 0)
+            << key_template << " -> " << pattern << " against " << key.view();
+    }
 }
 
 TEST(Glob, of_the_longest_template_fits_a_record) {
