@@ -7,6 +7,7 @@ extern "C" {
 #include "access/xact.h"
 #include "fmgr.h"
 #include "miscadmin.h"
+#include "utils/resowner.h"
 #include "utils/fmgrprotos.h"  // timestamptz_pl_interval
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -21,23 +22,33 @@ namespace {
 bool reload_wanted = false;
 bool launcher_wanted = false;
 
-void wake_after_commit(XactEvent event, void *) {
+bool committed = false;
+
+void note_end(XactEvent event, void *) {
+    if (event == XACT_EVENT_COMMIT)
+        committed = true;
+    else if (event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
+        reload_wanted = launcher_wanted = false;
+}
+
+// After the invalidations of the transaction were sent: who is woken earlier reads the catalogue as it was.
+void wake_after_release(ResourceReleasePhase phase, bool, bool is_top_level, void *) {
+    if (phase != RESOURCE_RELEASE_AFTER_LOCKS || !is_top_level || !committed)
+        return;
+    committed = false;
     if (!reload_wanted && !launcher_wanted)
         return;
-    if (event == XACT_EVENT_COMMIT) {
-        DatabaseSlot *slot = my_slot();
-        if (reload_wanted && slot != nullptr) {
-            pg_atomic_write_u32(&slot->reload, 1);
-            wake_publisher(slot);
-        }
-        if (launcher_wanted) {
-            if (slot != nullptr)
-                pg_atomic_write_u32(&slot->probe, 1);
-            wake_launcher();
-        }
+    DatabaseSlot *slot = my_slot();
+    if (reload_wanted && slot != nullptr) {
+        pg_atomic_write_u32(&slot->reload, 1);
+        wake_publisher(slot);
     }
-    if (event == XACT_EVENT_COMMIT || event == XACT_EVENT_ABORT || event == XACT_EVENT_PREPARE)
-        reload_wanted = launcher_wanted = false;
+    if (launcher_wanted) {
+        if (slot != nullptr)
+            pg_atomic_write_u32(&slot->probe, 1);
+        wake_launcher();
+    }
+    reload_wanted = launcher_wanted = false;
 }
 
 std::uint32_t drain_event() {
@@ -73,7 +84,8 @@ bool drain(const Interval *timeout) {
 }  // namespace
 
 void register_wake_callback() {
-    RegisterXactCallback(wake_after_commit, nullptr);
+    RegisterXactCallback(note_end, nullptr);
+    RegisterResourceReleaseCallback(wake_after_release, nullptr);
 }
 void reload_publisher_at_commit() {
     reload_wanted = true;
