@@ -235,7 +235,7 @@ TEST_F(TouchedSetTest, small_aborts_in_a_large_set_are_cheap) {
         add("x" + std::to_string(i), 2);
         set.abort_level(2);
     }
-    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(2));
+    EXPECT_LT(std::chrono::steady_clock::now() - start, std::chrono::seconds(10));
     EXPECT_EQ(set.count(), 200'000u);
 }
 
