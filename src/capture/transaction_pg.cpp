@@ -39,11 +39,19 @@ void *resize(void *block, std::size_t bytes) {
 TouchedSet touched(resize);
 bool written = false;  // PRE_COMMIT is past; what another extension's callback touches is written at once
 std::uint64_t rows_seen = 0;
-std::uint64_t kinds_seen[3] = {};  // keys, tags, all else
+bool anything_touched = false;
+std::uint64_t kinds_queued[3] = {};  // keys, tags, all else
 
 void out_of_memory() {
     ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
                     errdetail("cache_sync gathers what the transaction touched.")));
+}
+
+// Queues the records of the log.
+void queue(std::string_view log, bool spilled) {
+    append_rows(log, spilled);
+    while (const auto record = take_record(log))
+        ++kinds_queued[record->kind == TouchKind::key ? 0 : record->kind == TouchKind::tag ? 1 : 2];
 }
 
 void add(TouchKind kind, std::string_view text) {
@@ -57,13 +65,13 @@ void add(TouchKind kind, std::string_view text) {
         case TouchedSet::Added::fresh:
             break;
     }
-    ++kinds_seen[kind == TouchKind::key ? 0 : kind == TouchKind::tag ? 1 : 2];
+    anything_touched = true;
     if (written) {
-        append_rows(touched.log(), true);
+        queue(touched.log(), true);
         expect_announcement();
         touched.reset();
     } else if (touched.memory() > kSpillMemory && touched.level_log(level).size() > kSpillAtLeast) {
-        append_rows(touched.level_log(level), true);
+        queue(touched.level_log(level), true);
         touched.drop_level(level);
     }
 }
@@ -81,7 +89,7 @@ void touch_keys_like(std::string_view key) {
 
 void write_to_queue() {
     if (touched.count() != 0)
-        append_rows(touched.log(), false);
+        queue(touched.log(), false);
     expect_announcement();
 }
 
@@ -94,14 +102,14 @@ void count_transaction() {
     pg_atomic_fetch_add_u64(&capture.rows, rows_seen);
     pg_atomic_uint64 *const kinds[] = {&capture.keys, &capture.tags, &capture.patterns};
     for (int n = 0; n < 3; ++n)
-        if (kinds_seen[n] != 0)
-            pg_atomic_fetch_add_u64(kinds[n], kinds_seen[n]);
+        if (kinds_queued[n] != 0)
+            pg_atomic_fetch_add_u64(kinds[n], kinds_queued[n]);
     if (touched.duplicates() != 0)
         pg_atomic_fetch_add_u64(&capture.duplicates, touched.duplicates());
 }
 
 bool nothing_happened() {
-    return rows_seen == 0 && kinds_seen[0] + kinds_seen[1] + kinds_seen[2] == 0;
+    return rows_seen == 0 && !anything_touched;
 }
 
 void end_transaction() {
@@ -110,7 +118,8 @@ void end_transaction() {
         return;
     touched.reset();
     rows_seen = 0;
-    kinds_seen[0] = kinds_seen[1] = kinds_seen[2] = 0;
+    anything_touched = false;
+    kinds_queued[0] = kinds_queued[1] = kinds_queued[2] = 0;
 }
 
 void transaction_event(XactEvent event, void *) {

@@ -13,7 +13,9 @@
 
 namespace cache_sync {
 
-// A row of the queue. position is opaque to publishing; visible_at is microseconds since the Unix epoch.
+// A row of the queue. position is opaque to publishing; visible_at is microseconds since the Unix epoch, or
+// kNoLag.
+inline constexpr std::int64_t kNoLag = 0;
 struct QueueRow {
     std::uint64_t position;
     std::int64_t visible_at;

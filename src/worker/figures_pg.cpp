@@ -123,10 +123,12 @@ void count_settled(const Participant &participant, const Batch &batch, bool conf
     figures->coalesced += batch.coalesced();
     const std::int64_t now = unix_microseconds(GetCurrentTimestamp());
     for (const QueueRow &row : batch.rows()) {
+        mark_confirmed(participant.place, RowPosition::unpack(row.position));
+        if (row.visible_at == kNoLag)
+            continue;
         const std::int64_t lag = std::max<std::int64_t>(now - row.visible_at, 0);
         figures->lag.record(static_cast<std::uint64_t>(lag));
         figures->last_lag_us = static_cast<double>(lag);
-        mark_confirmed(participant.place, RowPosition::unpack(row.position));
     }
 }
 

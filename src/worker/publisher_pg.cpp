@@ -37,6 +37,12 @@ bool is_full(const BatchBuilder &builder) {
            builder.bytes() >= kBatchBytes;
 }
 
+// What a walk finds may have been published before, by an earlier publisher: it says nothing about the lag.
+QueueRow without_lag(QueueRow row) {
+    row.visible_at = kNoLag;
+    return row;
+}
+
 Places places_of_walkers(const std::vector<std::unique_ptr<Participant>> &participants) {
     Places places = 0;
     for (const auto &participant : participants)
@@ -166,7 +172,7 @@ void Publisher::read_range(TimePoint now) {
 void Publisher::publish_found(const FoundRows &found, bool walked) {
     BatchBuilder builder;
     for (std::size_t n = 0; n < found.count(); ++n)
-        publish_row(found.payload(n), found.row(n), builder, walked);
+        publish_row(found.payload(n), walked ? without_lag(found.row(n)) : found.row(n), builder, walked);
     if (!builder.empty())
         publish(builder, walked);
 }
