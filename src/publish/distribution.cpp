@@ -24,6 +24,7 @@ void leave_behind(Participant &participant) {
     participant.follows = false;
     participant.walking = false;
     participant.wants_walk = true;
+    participant.full_since = kNever;
 }
 
 }  // namespace
@@ -69,6 +70,15 @@ bool Distribution::has_room(TimePoint now) {
             room = false;
     }
     return room;
+}
+
+TimePoint Distribution::patience_ends() const {
+    TimePoint earliest = kNever;
+    for (const auto &participant : participants_)
+        if (participant->full_since != kNever && participants_.size() > 1)
+            earliest = std::min(earliest,
+                                participant->full_since + (participant->walking ? kWalkPatience : kPatience));
+    return earliest;
 }
 
 void Distribution::publish(Batch batch, Takes takes, TimePoint now) {

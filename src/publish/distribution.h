@@ -60,6 +60,8 @@ class Distribution {
     // Can every target that follows take another batch? One that could not for too long is left behind, so
     // that it does not hold up the others; it catches up by a walk.
     bool has_room(TimePoint now);
+    // When has_room() or walk_has_room() may answer otherwise although no target said anything.
+    TimePoint patience_ends() const;
     void publish_live(Batch batch, TimePoint now);
 
     bool wants_walk() const;  // somebody live wants a walk, and none is under way

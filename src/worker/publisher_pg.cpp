@@ -23,8 +23,6 @@ extern "C" {
 namespace cache_sync {
 namespace {
 
-constexpr Milliseconds kRotateEvery{1000};
-constexpr Milliseconds kQuiet{5000};  // then a small queue is emptied too
 constexpr Milliseconds kNetWalkEvery{60000};
 constexpr Milliseconds kJoinRetry{1000};
 constexpr Milliseconds kWithheldBeat{50};
@@ -62,8 +60,8 @@ void Publisher::run() {
         take_from_ring(now);
         walk_if_wanted(now);
         drive_targets(now);
-        rotate_if_due(now);
-        answer_drains();
+        queue_keeper_.work_if_due(now);
+        drain_desk_.work();
         show_figures(distribution_);
         wait();
     }
@@ -85,7 +83,7 @@ void Publisher::reload_if_asked(TimePoint now) {
         load_configuration(now);
 }
 
-void Publisher::load_configuration(TimePoint) {
+void Publisher::load_configuration(TimePoint now) {
     std::vector<TargetConfig> configs;
     std::vector<std::string> patterns;
     const Problem problem = in_transaction("loading targets", [&] {
@@ -107,7 +105,7 @@ void Publisher::load_configuration(TimePoint) {
                     (errmsg("cache_sync: %d targets too many", homeless),
                      errdetail("A database may have %d; the others get no guarantee.", kMaxTargets)));
         });
-    rotation_wanted_ = true;
+    queue_keeper_.note_activity(now);
 }
 
 // ---- from the queue to the targets ----
@@ -115,7 +113,7 @@ void Publisher::load_configuration(TimePoint) {
 void Publisher::take_from_ring(TimePoint now) {
     for (int turn = 0; turn < kBatchesPerTurn && distribution_.has_room(now); ++turn) {
         if (range_open_) {
-            read_range(now);
+            read_range();
             continue;
         }
         BatchBuilder builder;
@@ -127,8 +125,7 @@ void Publisher::take_from_ring(TimePoint now) {
     }
     if (pg_atomic_exchange_u32(&slot_->need_walk, 0) != 0) {
         distribution_.ask_walk();
-        busy_at_ = now;
-        rotation_wanted_ = true;
+        queue_keeper_.note_activity(now);
     }
 }
 
@@ -137,7 +134,6 @@ bool Publisher::fill_from_ring(BatchBuilder &builder) {
     Ring *ring = my_ring();
     RingEntry entry;
     while (ring != nullptr && ring->pop(entry, payload_)) {
-        rotation_wanted_ = true;
         if (entry.kind == RingEntry::Kind::range) {
             begin_range(entry);
             return true;
@@ -157,14 +153,13 @@ void Publisher::begin_range(const RingEntry &entry) {
 }
 
 // A slice of the rows of one large transaction, which are live rows like those of the ring.
-void Publisher::read_range(TimePoint now) {
+void Publisher::read_range() {
     FoundRows found(places_to_keep_for(), kBatchBytes);
     if (found.read(range_at_, range_last_block_)) {
         distribution_.ask_walk();  // the walk will find them
         range_open_ = false;
         return;
     }
-    busy_at_ = now;
     range_open_ = range_at_.block != kWalkEnd;
     publish_found(found, false);
 }
@@ -189,7 +184,7 @@ void Publisher::publish_row(std::string_view payload, QueueRow row, BatchBuilder
 
 void Publisher::publish(BatchBuilder &builder, bool walked) {
     const TimePoint now = Clock::now();
-    busy_at_ = now;
+    queue_keeper_.note_activity(now);
     Batch batch = builder.take();
     batch.lsn = call([] { return GetXLogInsertRecPtr(); });
     if (walked)
@@ -201,7 +196,7 @@ void Publisher::publish(BatchBuilder &builder, bool walked) {
 void Publisher::walk_if_wanted(TimePoint now) {
     if (now >= walk_again_at_) {
         walk_again_at_ = now + kNetWalkEvery;
-        if (rotation_wanted_)
+        if (queue_keeper_.has_work())
             distribution_.ask_walk();
     }
     if (distribution_.wants_walk()) {
@@ -295,107 +290,12 @@ std::string Publisher::published_snapshot(const Participant &participant) {
     return all_taken ? text : std::string();
 }
 
-// ---- emptying the queue ----
-
-void Publisher::rotate_if_due(TimePoint now) {
-    if (!rotation_wanted_ || now < rotate_at_)
-        return;
-    rotate_at_ = now + kRotateEvery;
-    QueueTables tables{};
-    QueueSize size{};
-    const Problem problem = in_transaction("measuring the queue", [&] {
-        call([&] {
-            if (const QueueTables *known = queue_tables()) {
-                tables = *known;
-                size = queue_size(tables);
-            }
-        });
-    });
-    if (problem)
-        return;
-    exempt_laggards(size);
-    const std::uint32_t active = size.pages[pg_atomic_read_u32(&slot_->active)];
-    if (active >= kRotatePages || (active != 0 && now - busy_at_ > kQuiet))
-        switch_table(slot_, size);
-    if (size.total() == 0)
-        rotation_wanted_ = false;
-    else if (distribution_.nobody_behind() && empty_left_tables(tables, size))
-        rotate_at_ = now;  // something was emptied: go on with the next one
-}
-
-bool Publisher::empty_left_tables(const QueueTables &tables, const QueueSize &size) {
-    bool emptied = false;
-    for (int table = 0; table < kQueueTables; ++table) {
-        if (size.pages[table] == 0 || pg_atomic_read_u32(&slot_->active) == static_cast<std::uint32_t>(table))
-            continue;
-        if (distribution_.has_in_flight(
-                [&](const QueueRow &row) { return RowPosition::unpack(row.position).table == table; }))
-            continue;
-        Emptied result = Emptied::locked;
-        in_transaction("emptying a queue table", [&] { call([&] { result = empty_table(tables, table); }); });
-        emptied = emptied || result == Emptied::yes;
-        if (result == Emptied::unpublished)
-            distribution_.ask_walk();
-    }
-    return emptied;
-}
-
-// The queue is at its limit: who still lacks something of it is flushed when it is back, instead.
-void Publisher::exempt_laggards(const QueueSize &size) {
-    if (size.total() * BLCKSZ <= static_cast<std::uint64_t>(setting_queue_limit) * 1024 * 1024)
-        return;
-    std::vector<std::uint32_t> servers;
-    for (auto &participant : distribution_.participants())
-        if (!participant->exempt && !participant->caught_up() && !participant->is_live())
-            servers.push_back(participant->target->config().id);
-    if (servers.empty() || in_transaction("giving up on a target", [&] { owe_flush(servers); }))
-        return;
-    for (auto &participant : distribution_.participants()) {
-        if (std::find(servers.begin(), servers.end(), participant->target->config().id) == servers.end())
-            continue;
-        participant->exempt = true;
-        call([&] {
-            ereport(WARNING, (errmsg("cache_sync: the queue is at its limit of %d MB; target \"%s\" will be "
-                                     "flushed when it is back",
-                                     setting_queue_limit, participant->target->config().name.c_str())));
-        });
-    }
-}
-
-// ---- drain ----
-
-// In three steps: what is in flight is settled (or a walk would send it once more), then a walk finds what
-// did not come through the ring, then what the walk sent is settled.
-void Publisher::answer_drains() {
-    const std::uint64_t asked = pg_atomic_read_u64(&slot_->drain_asked);
-    if (drain_step_ == DrainStep::none && asked != pg_atomic_read_u64(&slot_->drain_done)) {
-        drain_step_ = DrainStep::settling;
-        drain_ticket_ = asked;
-        drain_number_ = distribution_.last_number();
-    }
-    if (drain_step_ == DrainStep::settling && distribution_.is_settled(drain_number_)) {
-        drain_step_ = DrainStep::walking;
-        distribution_.ask_walk();
-    }
-    if (drain_step_ == DrainStep::walking && distribution_.unpaused_caught_up()) {
-        drain_step_ = DrainStep::finishing;
-        drain_number_ = distribution_.last_number();
-    }
-    if (drain_step_ != DrainStep::finishing || !distribution_.is_settled(drain_number_))
-        return;
-    if (!distribution_.unpaused_caught_up()) {  // somebody was lost on the way
-        drain_step_ = DrainStep::walking;
-        return;
-    }
-    drain_step_ = DrainStep::none;
-    pg_atomic_write_u64(&slot_->drain_done, drain_ticket_);
-    call([&] { ConditionVariableBroadcast(&slot_->drained); });
-}
-
 // ---- waiting ----
 
 TimePoint Publisher::next_deadline(TimePoint now) {
-    TimePoint earliest = rotation_wanted_ ? std::min(rotate_at_, walk_again_at_) : kNever;
+    TimePoint earliest = std::min(queue_keeper_.deadline(), distribution_.patience_ends());
+    if (queue_keeper_.has_work())
+        earliest = std::min(earliest, walk_again_at_);
     for (const auto &participant : distribution_.participants()) {
         const Target &target = *participant->target;
         if (target.wants_arming())

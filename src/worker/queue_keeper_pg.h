@@ -1,0 +1,37 @@
+// Keeps the queue small: decides when writers go on in another table, which table is emptied, and which
+// targets the queue has no room for any more.
+#pragma once
+
+#include "clock.h"
+#include "publish/distribution.h"
+#include "queue/rotation_pg.h"
+
+namespace cache_sync {
+
+class QueueKeeper {
+ public:
+    QueueKeeper(DatabaseSlot *slot, Distribution &distribution) : slot_(slot), distribution_(distribution) {}
+
+    // Rows came, or what is kept for whom changed: there may be something to do.
+    void note_activity(TimePoint now) {
+        active_at_ = now;
+        wanted_ = true;
+    }
+    bool has_work() const { return wanted_; }
+    TimePoint deadline() const { return wanted_ ? due_ : kNever; }
+
+    void work_if_due(TimePoint now);
+
+ private:
+    bool measure(QueueTables &tables, QueueSize &size);
+    bool empty_left_tables(const QueueTables &tables, const QueueSize &size);
+    void exempt_laggards(const QueueSize &size);
+
+    DatabaseSlot *slot_;
+    Distribution &distribution_;
+    bool wanted_ = true;  // the tables are not known to be empty
+    TimePoint due_{};
+    TimePoint active_at_{};  // when rows came last
+};
+
+}  // namespace cache_sync
