@@ -23,10 +23,15 @@ constexpr const char *kBulkUpdate =
 
 std::vector<Workload> write_workloads(bool quick);
 
-// Runs the workload once in a database and returns the seconds that one unit of it took: a transaction, or
-// the statement.
-double run_workload(const Options &options, const Workload &workload, const std::string &database,
-                    double seconds);
+// What one unit of a workload took, a transaction or the statement.
+struct Took {
+    double seconds = 0;
+    double cpu_seconds = 0;  // of the backend; 0 if that was not measured
+};
+
+// Runs the workload once in a database.
+Took run_workload(const Options &options, const Workload &workload, const std::string &database,
+                  double seconds);
 
 // The same table for everybody: no dead rows, no reviews, no rows in a queue that nobody reads.
 void tidy_up(const Options &options, const std::string &database);

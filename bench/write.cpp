@@ -57,14 +57,19 @@ class Surroundings {
     std::unique_ptr<BackgroundProgram> consumer_;
 };
 
-using Times = std::map<std::string, std::map<std::string, std::vector<double>>>;  // workload, contender
+// Of one workload: seconds of each round by contender.
+using Seconds = std::map<std::string, std::vector<double>>;
+struct Cell {
+    Seconds clock, cpu;
+};
+using Cells = std::map<std::string, Cell>;  // by workload
 
-double measure(const Options &options, const Workload &workload, const std::string &contender) {
+Took measure(const Options &options, const Workload &workload, const std::string &contender) {
     tidy_up(options, database_of(contender));
     Surroundings surroundings(options, contender);
-    const double seconds = run_workload(options, workload, database_of(contender), options.seconds);
+    const Took took = run_workload(options, workload, database_of(contender), options.seconds);
     surroundings.settle();
-    return seconds;
+    return took;
 }
 
 std::vector<std::string> shuffled(std::vector<std::string> list) {
@@ -73,7 +78,7 @@ std::vector<std::string> shuffled(std::vector<std::string> list) {
     return list;
 }
 
-void measure_cell(const Options &options, const Workload &workload, Times &times, Tsv &tsv) {
+void measure_cell(const Options &options, const Workload &workload, Cell &cell, Tsv &tsv) {
     progress("write, " + workload.name + ": warm-up");
     for (const std::string &contender : shuffled(options.contenders))
         if (workload.kind != Workload::Kind::pgbench)
@@ -85,15 +90,18 @@ void measure_cell(const Options &options, const Workload &workload, Times &times
                  std::to_string(options.rounds));
         demo::Database(conninfo(options, "postgres")).run("CHECKPOINT");
         for (const std::string &contender : shuffled(options.contenders)) {
-            const double seconds = measure(options, workload, contender);
-            times[workload.name][contender].push_back(seconds);
-            tsv.add(workload.name, round, contender, "seconds_per_unit", seconds);
+            const Took took = measure(options, workload, contender);
+            cell.clock[contender].push_back(took.seconds);
+            tsv.add(workload.name, round, contender, "seconds_per_unit", took.seconds);
+            if (took.cpu_seconds == 0)
+                continue;
+            cell.cpu[contender].push_back(took.cpu_seconds);
+            tsv.add(workload.name, round, contender, "backend_cpu_seconds", took.cpu_seconds);
         }
     }
 }
 
-std::vector<double> costs(const std::map<std::string, std::vector<double>> &times,
-                          const std::string &contender) {
+std::vector<double> costs(const Seconds &times, const std::string &contender) {
     std::vector<double> ratios;
     const auto &none = times.at("none"), &again = times.at("none2"), &own = times.at(contender);
     for (std::size_t round = 0; round < own.size(); ++round)
@@ -107,18 +115,26 @@ std::string absolute(const Workload &workload, const std::vector<double> &second
     return fixed(1 / median(seconds), 0) + " tps";
 }
 
-void print(const Options &options, const std::vector<Workload> &workloads, const Times &times) {
+void print(const Options &options, const std::vector<Workload> &workloads, const Cells &cells) {
     std::vector<std::string> head{"contender"};
-    for (const Workload &workload : workloads)
+    std::vector<std::pair<const Workload *, const Seconds *>> columns;
+    for (const Workload &workload : workloads) {
         head.push_back(workload.title);
+        columns.emplace_back(&workload, &cells.at(workload.name).clock);
+    }
+    for (const Workload &workload : workloads) {
+        const Cell &cell = cells.at(workload.name);
+        if (cell.cpu.empty())
+            continue;
+        head.push_back(workload.title + ", CPU");
+        columns.emplace_back(&workload, &cell.cpu);
+    }
     Table table(head);
     for (const std::string &contender : options.contenders) {
         std::vector<std::string> row{contender};
-        for (const Workload &workload : workloads) {
-            const auto &cell = times.at(workload.name);
-            row.push_back(contender == "none" ? absolute(workload, cell.at(contender))
-                                              : spread(costs(cell, contender), 2));
-        }
+        for (const auto &[workload, seconds] : columns)
+            row.push_back(contender == "none" ? absolute(*workload, seconds->at(contender))
+                                              : spread(costs(*seconds, contender), 2));
         table.add(row);
     }
     table.print(
@@ -155,11 +171,11 @@ void measure_wal(const Options &options, Tsv &tsv) {
 
 void run_write(const Options &options) {
     Tsv tsv(options.tsv, options.command);
-    Times times;
+    Cells cells;
     const std::vector<Workload> workloads = write_workloads(options.quick);
     for (const Workload &workload : workloads)
-        measure_cell(options, workload, times, tsv);
-    print(options, workloads, times);
+        measure_cell(options, workload, cells[workload.name], tsv);
+    print(options, workloads, cells);
     measure_wal(options, tsv);
 }
 
