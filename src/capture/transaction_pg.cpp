@@ -4,6 +4,7 @@
 
 #include "capture/key_template.h"
 #include "capture/touched_set.h"
+#include "failure.h"
 #include "queue/append_pg.h"
 #include "queue/shared_state_pg.h"
 
@@ -42,9 +43,8 @@ std::uint64_t rows_seen = 0;
 bool anything_touched = false;
 std::uint64_t kinds_queued[3] = {};  // keys, tags, all else
 
-void out_of_memory() {
-    ereport(ERROR, (errcode(ERRCODE_OUT_OF_MEMORY), errmsg("out of memory"),
-                    errdetail("cache_sync gathers what the transaction touched.")));
+[[noreturn]] void out_of_memory() {
+    throw Failure("53200", "out of memory").detail("cache_sync gathers what the transaction touched.");
 }
 
 // Queues the records of the log.
@@ -54,23 +54,24 @@ void queue(std::string_view log, bool spilled) {
         ++kinds_queued[record->kind == TouchKind::key ? 0 : record->kind == TouchKind::tag ? 1 : 2];
 }
 
+// The transaction's log was queued already, and is needed as it is until the announcement.
+void queue_late(TouchKind kind, std::string_view text) {
+    char record[kMaxTouchLength + 16];
+    const char *end = write_record(record, kind, text);
+    queue({record, static_cast<std::size_t>(end - record)}, true);
+    expect_announcement();
+}
+
 void add(TouchKind kind, std::string_view text) {
-    const auto level = static_cast<std::uint32_t>(GetCurrentTransactionNestLevel());
-    switch (touched.add(kind, text, level)) {
-        case TouchedSet::Added::duplicate:
-            return;
-        case TouchedSet::Added::no_memory:
-            out_of_memory();
-            return;
-        case TouchedSet::Added::fresh:
-            break;
-    }
     anything_touched = true;
-    if (written) {
-        queue(touched.log(), true);
-        expect_announcement();
-        touched.reset();
-    } else if (touched.memory() > kSpillMemory && touched.level_log(level).size() > kSpillAtLeast) {
+    if (written)
+        return queue_late(kind, text);
+    const auto level = static_cast<std::uint32_t>(GetCurrentTransactionNestLevel());
+    const TouchedSet::Added added = touched.add(kind, text, level);
+    if (added == TouchedSet::Added::no_memory)
+        out_of_memory();
+    if (added == TouchedSet::Added::fresh && touched.memory() > kSpillMemory &&
+        touched.level_log(level).size() > kSpillAtLeast) {
         queue(touched.level_log(level), true);
         touched.drop_level(level);
     }
