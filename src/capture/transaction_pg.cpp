@@ -2,13 +2,11 @@
 
 #include <algorithm>
 
+#include "boundary.h"
 #include "capture/key_template.h"
 #include "capture/touched_set.h"
-#include "failure.h"
 #include "queue/append_pg.h"
 #include "queue/shared_state_pg.h"
-
-#include "pg.h"
 
 extern "C" {
 #include "access/xact.h"
@@ -123,7 +121,7 @@ void end_transaction() {
     kinds_queued[0] = kinds_queued[1] = kinds_queued[2] = 0;
 }
 
-void transaction_event(XactEvent event, void *) {
+void follow_transaction(XactEvent event) {
     switch (event) {
         case XACT_EVENT_PRE_COMMIT:
         case XACT_EVENT_PRE_PREPARE:
@@ -148,12 +146,20 @@ void transaction_event(XactEvent event, void *) {
     }
 }
 
-void subtransaction_event(SubXactEvent event, SubTransactionId, SubTransactionId, void *) {
+void follow_subtransaction(SubXactEvent event) {
     const auto level = static_cast<std::uint32_t>(GetCurrentTransactionNestLevel());
     if (event == SUBXACT_EVENT_ABORT_SUB)
         touched.abort_level(level);
     else if (event == SUBXACT_EVENT_COMMIT_SUB)
         touched.commit_level(level);
+}
+
+void transaction_event(XactEvent event, void *) {
+    entry([&] { follow_transaction(event); });
+}
+
+void subtransaction_event(SubXactEvent event, SubTransactionId, SubTransactionId, void *) {
+    entry([&] { follow_subtransaction(event); });
 }
 
 }  // namespace

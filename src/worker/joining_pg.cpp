@@ -15,7 +15,7 @@ namespace {
 void execute(const char *query, int count, Oid *types, Datum *values, int expected) {
     const int result = SPI_execute_with_args(query, count, types, values, nullptr, false, 0);
     if (result != expected)
-        elog(ERROR, "%s: %s", query, SPI_result_code_string(result));
+        throw Failure("XX000", "%s: %s", query, SPI_result_code_string(result));
 }
 
 std::int64_t single_value() {

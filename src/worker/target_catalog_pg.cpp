@@ -144,7 +144,7 @@ std::vector<std::string> load_flush_patterns() {
         SPI_connect();
         if (SPI_execute("SELECT DISTINCT key FROM cache_sync.rule WHERE key IS NOT NULL ORDER BY 1", true,
                         0) != SPI_OK_SELECT)
-            elog(ERROR, "could not read cache_sync.rule");
+            throw Failure("XX000", "could not read cache_sync.rule");
     });
     std::vector<std::string> patterns;
     for (std::uint64_t n = 0; n < SPI_processed; ++n) {
