@@ -11,7 +11,8 @@ namespace cache_sync {
 namespace {
 
 // Handed to hiredis at a time: it moves what is left of it after each partial write.
-constexpr std::size_t kWriteSlice = 256 * 1024;
+constexpr std::size_t kWriteSlice = std::size_t{256} << 10;
+constexpr std::size_t kHiredisRead = std::size_t{16} << 10;  // what hiredis reads at a time
 constexpr int kKeepAliveSeconds = 15;
 
 }  // namespace
@@ -128,7 +129,7 @@ std::size_t RedisLink::read() {
         total += came;
         if (result != REDIS_OK)
             fail_with_context();
-        else if (came < 16 * 1024)  // what hiredis reads at a time
+        else if (came < kHiredisRead)
             break;
     }
     usage_.bytes += total;

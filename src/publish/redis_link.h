@@ -20,7 +20,7 @@ class RedisLink {
     static constexpr long long kMaxReplyElements = 200'000;
     static constexpr int kMaxReplyDepth = 8;
     // What one call of read() takes at most.
-    static constexpr std::size_t kReadBudget = 64 * 1024;
+    static constexpr std::size_t kReadBudget = std::size_t{64} << 10;
 
     // Begins to connect. Does not wait for the server (only the resolver may take its time for a host name).
     // Look at is_broken() afterwards.

@@ -193,8 +193,8 @@ void Target::go_live(TimePoint now) {
     if (!order.flush)
         return;
     announce({}, {}, {}, order.lsn, 0, 0);
-    for (const std::string &glob : order.flush_patterns)
-        add_walk(glob, arming_flush_, order.lsn, 0);
+    const std::vector<std::string_view> globs(order.flush_patterns.begin(), order.flush_patterns.end());
+    add_walks(globs, arming_flush_, order.lsn, 0);
     ledger_.release(arming_flush_);
     go_on_walking();
 }

@@ -137,7 +137,8 @@ class Target {
     void announce_batch(const Batch &batch, Ledger::Flight flight);
     void announce(Names keys, std::string_view prefix, Names tags, std::uint64_t lsn, std::uint64_t number,
                   Ledger::Flight flight);
-    void add_walk(std::string_view glob, Ledger::Flight owner, std::uint64_t lsn, std::uint64_t number);
+    void add_walks(const std::vector<std::string_view> &globs, Ledger::Flight owner, std::uint64_t lsn,
+                   std::uint64_t number);
     void go_on_walking();
 
     const TargetConfig config_;

@@ -25,11 +25,12 @@ void Target::publish(std::shared_ptr<const Batch> batch, TimePoint now) {
     const Ledger::Flight flight = ledger_.open(std::move(batch), flush);
     send_content(content, flush, flight, now);
     announce_batch(content, flight);
+    std::vector<std::string_view> globs;
     for (std::size_t n = 0; n < content.pattern_count(); ++n)
-        add_walk(content.pattern(n), flight, content.lsn, content.number);
+        globs.push_back(content.pattern(n));
     if (flush)
-        for (const std::string &glob : flush_patterns_)
-            add_walk(glob, flight, content.lsn, content.number);
+        globs.insert(globs.end(), flush_patterns_.begin(), flush_patterns_.end());
+    add_walks(globs, flight, content.lsn, content.number);
     go_on_walking();
     ledger_.release(flight);
     pump(now);
@@ -122,9 +123,12 @@ void Target::heartbeat(std::uint64_t lsn, const std::string &done, TimePoint now
     pump(now);
 }
 
-void Target::add_walk(std::string_view glob, Ledger::Flight owner, std::uint64_t lsn, std::uint64_t number) {
-    ledger_.hold(owner);
-    walks_.add(glob, owner, lsn, number);
+void Target::add_walks(const std::vector<std::string_view> &globs, Ledger::Flight owner, std::uint64_t lsn,
+                       std::uint64_t number) {
+    for (const std::string_view glob : without_covered(globs)) {
+        ledger_.hold(owner);
+        walks_.add(glob, owner, lsn, number);
+    }
 }
 
 void Target::go_on_walking() {

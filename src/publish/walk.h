@@ -20,6 +20,10 @@ struct Walk {
     bool asked = false;  // a SCAN of it is in flight
 };
 
+// Leaves out the globs that find nothing which another one does not find: "a:*:b" beside "a:*". Each walk
+// goes through all keys of the server, so this is worth it. The texts must outlive the result.
+std::vector<std::string_view> without_covered(const std::vector<std::string_view> &globs);
+
 class WalkQueue {
  public:
     // Has every key that matches `glob` found for `owner`. A walk over the same glob that did not start yet

@@ -33,7 +33,7 @@ inline void drive_once(Target &target, Milliseconds longest = Milliseconds(20)) 
 
 // Does the condition come true in time?
 template <typename Condition>
-bool drive(Target &target, Condition condition, Milliseconds timeout = Milliseconds(10000)) {
+bool drive(Target &target, Condition condition, Milliseconds timeout = std::chrono::seconds(60)) {
     const TimePoint end = Clock::now() + timeout;
     while (!condition()) {
         if (Clock::now() > end)
