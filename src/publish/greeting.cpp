@@ -89,6 +89,8 @@ Greeting::Step Greeting::take_answer(Asked asked, const redisReply &reply, std::
             return take_list(reply, out);
         case Asked::load:
             return take_load(reply);
+        case Asked::stat:
+            return take_stat(reply);
         case Asked::probe:
             return take_probe(reply);
     }
@@ -133,7 +135,9 @@ Greeting::Step Greeting::take_list(const redisReply &reply, std::string &out) {
         write_command(out, {"FUNCTION", "LOAD", "REPLACE", library_});
         asked_.push_back(Asked::load);
     }
-    write_command(out, {"FCALL", "cs_stat", "0", config_.source});
+    write_command(out, {"FCALL_RO", "cs_stat", "0", config_.source});
+    asked_.push_back(Asked::stat);
+    write_command(out, {"FCALL", "cs_arm", "0"});
     asked_.push_back(Asked::probe);
     return Step::more;
 }
@@ -146,13 +150,21 @@ Greeting::Step Greeting::take_load(const redisReply &reply) {
     return Step::more;
 }
 
+// The right to ask is not needed to publish, so an error says nothing.
+Greeting::Step Greeting::take_stat(const redisReply &reply) {
+    if (is_array(reply) && reply.elements >= 2 && !text_of(*reply.element[0]).empty() &&
+        is_integer(*reply.element[1]))
+        node_epoch_ = static_cast<std::uint64_t>(reply.element[1]->integer);
+    return Step::more;
+}
+
 Greeting::Step Greeting::take_probe(const redisReply &reply) {
-    if (is_array(reply))
+    if (is_error(reply) && text_of(reply).starts_with("ERR cs_arm"))
         return done(TargetMode::functions);
     const bool forbidden = has_code(reply, "NOPERM") || is_unknown_command(reply);
     if (forbidden || (load_refused_ && is_function_missing(reply)))
         return done(TargetMode::unlink);
-    return fail("FCALL cs_stat", is_error(reply) ? text_of(reply) : "unexpected reply");
+    return fail("FCALL cs_arm", is_error(reply) ? text_of(reply) : "unexpected reply");
 }
 
 Greeting::Step Greeting::done(TargetMode mode) {

@@ -158,6 +158,7 @@ void Target::take_greeting(const redisReply &reply, TimePoint now) {
         return fail(greeting_->error(), now);
     mode_ = session_.mode = greeting_->mode();
     run_id_ = greeting_->run_id();
+    node_missed_ = greeting_->node_epoch() != 0 && greeting_->node_epoch() < armed_epoch_;
     greeting_.reset();
     state_ = TargetState::arming;
     phase_deadline_ = kNever;  // it is the owner who is awaited now
@@ -167,14 +168,20 @@ void Target::arm(const Arming &order, TimePoint now) {
     if (!wants_arming())
         return;
     order_ = order;
+    // Demoted and promoted again without a restart, it still has its id and lacks what went to the other node
+    // meanwhile.
+    if (node_missed_ && !order.flush) {
+        order_->flush = true;
+        order_->flush_patterns = flush_patterns_;
+    }
     session_.epoch = order.epoch;
     if (!order.done.empty())
         last_done_ = order.done;
-    if (order.flush)
+    if (order_->flush)
         arming_flush_ = ledger_.open(nullptr, true);
     if (has_functions()) {
         phase_deadline_ = now + config_.connect_timeout;
-        send_arm(order.lsn, order.flush, 0, now);
+        send_arm(order.lsn, order_->flush, 0, now);
         return pump(now);
     }
     // Without functions the node keeps no id; ours is a new one when the node's memory may be another.
@@ -190,6 +197,7 @@ void Target::go_live(TimePoint now) {
     phase_deadline_ = kNever;
     live_since_ = activity_ = now;
     const Arming &order = *order_;
+    armed_epoch_ = order.epoch;
     if (!order.flush)
         return;
     announce({}, {}, {}, order.lsn, 0, 0);

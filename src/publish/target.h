@@ -154,7 +154,9 @@ class Target {
     Session session_;
     std::optional<Arming> order_;  // of this connection
     Ledger::Flight arming_flush_ = 0;
-    std::string last_done_;  // the newest published snapshot that the node was told
+    std::uint64_t armed_epoch_ = 0;  // the newest that a node took from us
+    bool node_missed_ = false;       // the node remembers an older one: it was away, and then came back
+    std::string last_done_;          // the newest published snapshot that the node was told
     std::string run_id_;
     std::string node_run_id_;  // of the server that session_.node_id was made for, in mode unlink
     Ledger ledger_;

@@ -113,8 +113,10 @@ class ScriptedServer {
 
  private:
     static std::string name_of(const Words &words) {
-        const bool two =
-            words.size() > 1 && (words[0] == "FCALL" || words[0] == "FUNCTION" || words[0] == "INFO");
+        if (words.size() == 3 && words[1] == "cs_arm")
+            return "probe";
+        const bool two = words.size() > 1 &&
+                         (words[0].starts_with("FCALL") || words[0] == "FUNCTION" || words[0] == "INFO");
         return two ? words[0] + " " + words[1] : words[0];
     }
 
@@ -190,8 +192,10 @@ class ScriptedServer {
             return "*0\r\n";
         if (name == "FUNCTION LOAD")
             return bulk("cache_sync");
-        if (name == "FCALL cs_stat")
-            return "*1\r\n" + bulk("");
+        if (name == "FCALL_RO cs_stat")
+            return "*2\r\n" + bulk("") + ":0\r\n";
+        if (name == "probe")
+            return "-ERR cs_arm: wrong number of arguments\r\n";
         if (name == "FCALL cs_arm")
             return "*4\r\n$3\r\nNEW\r\n" + bulk(words[5]) + ":0\r\n:1\r\n";
         if (name == "XADD")

@@ -187,13 +187,36 @@ TEST_P(TargetServerRecovery, UsersThatMayNotLoadUseWhatIsLoaded) {
 }
 
 TEST_P(TargetServerRecovery, SmallestRightsThatAreEnough) {
-    set_user({"-@all", "+info", "+function|list", "+function|load", "+fcall", "+unlink", "+time", "+scan",
-              "+xadd", "+publish"});
+    ASSERT_EQ(server_.text({"ACL",
+                            "SETUSER",
+                            "app",
+                            "reset",
+                            "on",
+                            ">s3cret",
+                            "resetkeys",
+                            "~shop:*",
+                            "~cs:log:db",
+                            "resetchannels",
+                            "&cs:inv:db",
+                            "-@all",
+                            "+function|list",
+                            "+function|load",
+                            "+fcall|cs_arm",
+                            "+fcall|cs_inval",
+                            "+fcall|cs_tag",
+                            "+unlink",
+                            "+time",
+                            "+scan",
+                            "+xadd",
+                            "+publish"}),
+              "OK");
     Target target(as_user(), 1);
     ASSERT_TRUE(drive_live(target, order(5, true, {"a*"}))) << target.last_error();
     EXPECT_EQ(target.mode(), TargetMode::functions);
+    set_keys("shop:p", 3);
     EXPECT_TRUE(publish(target, {{"k"}, {"t"}, {"p*"}, {"main"}})) << target.last_error();
     EXPECT_EQ(target.error_count(), 0u);
+    EXPECT_EQ(server_.number({"EXISTS", "shop:p0", "shop:p1", "shop:p2"}), 0);
 }
 
 TEST_P(TargetServerRecovery, AnnouncementsMayBeForbidden) {

@@ -20,7 +20,7 @@ TEST(Target, GreetsInOneRoundTripAndOneMore) {
     Stage stage(config);
     ASSERT_TRUE(stage.until([&] { return stage.target.wants_arming(); })) << stage.target.last_error();
     EXPECT_EQ(stage.server.names(), (Names{"AUTH", "INFO server", "INFO replication", "FUNCTION LIST",
-                                           "FUNCTION LOAD", "FCALL cs_stat"}));
+                                           "FUNCTION LOAD", "FCALL_RO cs_stat", "probe"}));
     EXPECT_EQ(stage.server.commands()[0], (Words{"AUTH", "app", "secret"}));
     EXPECT_EQ(stage.target.run_id(), "00ff");
     EXPECT_EQ(stage.target.mode(), TargetMode::functions);
@@ -334,8 +334,7 @@ TEST(Target, FallsBackToUnlinkWhereFunctionsAreForbidden) {
          TargetMode::functions},  // it is there, for the probe finds it
         {"FUNCTION LIST", "-NOPERM User app has no permissions to run the 'function|list' command\r\n",
          TargetMode::functions},
-        {"FCALL cs_stat", "-NOPERM User app has no permissions to run the 'fcall' command\r\n",
-         TargetMode::unlink},
+        {"probe", "-NOPERM User app has no permissions to run the 'fcall' command\r\n", TargetMode::unlink},
     };
     for (const auto &one : cases) {
         Stage stage;
@@ -345,7 +344,7 @@ TEST(Target, FallsBackToUnlinkWhereFunctionsAreForbidden) {
     }
     Stage stage;
     stage.server.always_says("FUNCTION LIST", "-NOPERM no\r\n");
-    stage.server.always_says("FCALL cs_stat", "-ERR Function not found\r\n");
+    stage.server.always_says("probe", "-ERR Function not found\r\n");
     ASSERT_TRUE(stage.live());
     EXPECT_EQ(stage.target.mode(), TargetMode::unlink);
 }
