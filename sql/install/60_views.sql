@@ -31,7 +31,7 @@ SELECT t.name,
        t.channel,
        s.mode,
        coalesce(s.state, CASE WHEN t.paused THEN 'paused' ELSE 'unknown' END) AS state,
-       coalesce(s.state = 'live', false) AS connected,
+       coalesce(s.state = 'connected', false) AS connected,
        t.paused,
        CASE WHEN s.state = 'circuit open' THEN 'open' ELSE 'closed' END AS circuit,
        coalesce(s.pending_transactions, 0) AS pending_transactions,
@@ -78,6 +78,58 @@ COMMENT ON COLUMN cache_sync.queue.xid IS 'The transaction that touched them';
 COMMENT ON COLUMN cache_sync.queue.queued_at IS 'When the transaction was about to commit';
 COMMENT ON COLUMN cache_sync.queue.patterns IS 'Redis globs: every key that matches is invalid, for example after TRUNCATE';
 COMMENT ON COLUMN cache_sync.queue.flush IS 'Targets that are flushed as a whole; * is every target';
+
+-- A queue table is emptied when nobody holds a lock on it and every target has confirmed all of its rows. A prepared
+-- transaction has no pid; its locks carry the virtual id that its transactionid lock carries, too.
+CREATE VIEW cache_sync.queue_tables AS
+SELECT c.relname AS name,
+       c.relname = 'queue_' || cache_sync._active_queue_table() AS active,
+       s.bytes / current_setting('block_size')::bigint AS pages,
+       s.bytes,
+       pg_stat_get_dead_tuples(c.oid) AS dead_tuples,
+       h.pid,
+       h.gid,
+       h.age,
+       CASE WHEN h.reason IS NOT NULL THEN h.reason
+            WHEN s.bytes > 0 THEN 'not confirmed by ' || t.behind END AS reason
+FROM pg_catalog.pg_class c
+CROSS JOIN LATERAL (SELECT pg_relation_size(c.oid) AS bytes) s
+LEFT JOIN LATERAL (
+    SELECT l.pid,
+           p.gid,
+           clock_timestamp() - coalesce(p.prepared, a.xact_start) AS age,
+           CASE WHEN p.gid IS NOT NULL THEN 'prepared transaction'
+                WHEN l.mode = 'RowExclusiveLock' THEN 'open transaction that wrote to it'
+                ELSE 'locked in mode ' || l.mode END AS reason
+    FROM pg_catalog.pg_locks l
+    LEFT JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
+    LEFT JOIN pg_catalog.pg_locks x
+           ON l.pid IS NULL AND x.pid IS NULL AND x.locktype = 'transactionid' AND x.granted
+          AND x.virtualtransaction = l.virtualtransaction
+    LEFT JOIN pg_catalog.pg_prepared_xacts p ON p.transaction = x.transactionid
+    WHERE l.locktype = 'relation' AND l.granted AND l.relation = c.oid
+      AND l.database = (SELECT d.oid FROM pg_catalog.pg_database d WHERE d.datname = current_database())
+      AND a.backend_type IS DISTINCT FROM 'cache_sync publisher'
+    ORDER BY age DESC NULLS LAST, l.pid
+    LIMIT 1
+) h ON true
+CROSS JOIN (
+    SELECT string_agg(format('target "%s"', g.name), ', ' ORDER BY g.name) AS behind
+    FROM cache_sync.targets g
+    WHERE g.pending_transactions > 0
+) t
+WHERE c.oid IN ('cache_sync.queue_0'::regclass, 'cache_sync.queue_1'::regclass, 'cache_sync.queue_2'::regclass);
+
+COMMENT ON VIEW cache_sync.queue_tables IS
+'The tables of the queue, and who keeps each from being emptied: the transaction that has locked it for longest, or targets';
+COMMENT ON COLUMN cache_sync.queue_tables.active IS 'Writers use this one; NULL: nobody has written since the server started';
+COMMENT ON COLUMN cache_sync.queue_tables.pages IS 'Size in pages';
+COMMENT ON COLUMN cache_sync.queue_tables.bytes IS 'Size in bytes';
+COMMENT ON COLUMN cache_sync.queue_tables.dead_tuples IS 'Rows of transactions that were rolled back, as far as the statistics know';
+COMMENT ON COLUMN cache_sync.queue_tables.pid IS 'Process whose transaction holds it back';
+COMMENT ON COLUMN cache_sync.queue_tables.gid IS 'Prepared transaction that holds it back';
+COMMENT ON COLUMN cache_sync.queue_tables.age IS 'Since that transaction began, or was prepared';
+COMMENT ON COLUMN cache_sync.queue_tables.reason IS 'Why it is not emptied; NULL: nothing is in the way';
 
 CREATE VIEW cache_sync.workers AS
 SELECT w.pid, w.role, d.datname, w.state, w.started, w.last_error, w.last_error_at

@@ -16,6 +16,7 @@ extern "C" {
 
 PG_FUNCTION_INFO_V1(cache_sync_queue);
 PG_FUNCTION_INFO_V1(cache_sync_decode_payload);
+PG_FUNCTION_INFO_V1(cache_sync_active_queue_table);
 }
 
 namespace cache_sync {
@@ -140,5 +141,17 @@ Datum cache_sync_decode_payload(PG_FUNCTION_ARGS) {
             row.put(result);
         }
         return static_cast<Datum>(0);
+    });
+}
+
+// _active_queue_table() -> integer: the table that writers use; NULL: nobody has written since the server
+// started
+Datum cache_sync_active_queue_table(PG_FUNCTION_ARGS) {
+    using namespace cache_sync;
+    return entry([&]() -> Datum {
+        DatabaseSlot *slot = my_slot();
+        if (slot == nullptr)
+            PG_RETURN_NULL();
+        PG_RETURN_INT32(static_cast<int32>(pg_atomic_read_u32(&slot->active)));
     });
 }

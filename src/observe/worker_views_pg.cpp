@@ -35,20 +35,18 @@ const char *name_of(WorkerState state) {
     return "unknown";
 }
 
-const char *name_of(TargetState state) {
-    switch (state) {
+const char *state_of(const TargetFigures &figures) {
+    switch (static_cast<TargetState>(figures.state)) {
         case TargetState::paused:
             return "paused";
         case TargetState::waiting:
-            return "waiting";
+            return figures.circuit_open ? "circuit open" : "backing off";
         case TargetState::connecting:
-            return "connecting";
         case TargetState::greeting:
-            return "greeting";
         case TargetState::arming:
-            return "arming";
+            return "connecting";
         case TargetState::live:
-            return "live";
+            return "connected";
     }
     return "unknown";
 }
@@ -98,11 +96,6 @@ void for_each_target(Put put) {
     for (auto &figures : area->targets)
         if (OidIsValid(figures.server))
             put(figures);
-}
-
-const char *state_of(const TargetFigures &figures) {
-    const auto state = static_cast<TargetState>(figures.state);
-    return state == TargetState::waiting && figures.circuit_open ? "circuit open" : name_of(state);
 }
 
 double milliseconds(double microseconds) {

@@ -125,6 +125,21 @@ void Distribution::begin_walk() {
     }
 }
 
+std::vector<std::uint64_t> Distribution::in_flight_to_walkers() const {
+    std::vector<std::uint64_t> positions;
+    for (const InFlight &entry : in_flight_) {
+        const bool to_all = std::all_of(participants_.begin(), participants_.end(), [&](const auto &one) {
+            const auto &waiting = entry.waiting;
+            return !one->walking ||
+                   std::find(waiting.begin(), waiting.end(), one->target->config().id) != waiting.end();
+        });
+        for (std::size_t n = 0; to_all && n < entry.batch->rows().size(); ++n)
+            positions.push_back(entry.batch->rows()[n].position);
+    }
+    std::sort(positions.begin(), positions.end());
+    return positions;
+}
+
 bool Distribution::walk_has_room(TimePoint now) {
     bool room = true;
     for (auto &participant : participants_) {

@@ -66,6 +66,9 @@ class Distribution {
 
     bool wants_walk() const;  // somebody live wants a walk, and none is under way
     void begin_walk();
+    // Positions of rows that are in flight to everybody who walks, sorted: the walk need not send them once
+    // more. If they are lost, their targets want another walk.
+    std::vector<std::uint64_t> in_flight_to_walkers() const;
     bool walking() const;  // a walk is under way and somebody still takes part
     bool walk_has_room(TimePoint now);
     void publish_walked(Batch batch, TimePoint now);

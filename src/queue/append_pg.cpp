@@ -53,6 +53,13 @@ int lock_queue_table(const QueueTables &tables, DatabaseSlot *slot) {
     return table;
 }
 
+void widen_range(int table, std::uint32_t block) {
+    BlockRange &range = ranges[table];
+    range.first = range.used ? std::min(range.first, block) : block;
+    range.last = range.used ? std::max(range.last, block) : block;
+    range.used = true;
+}
+
 void remember(int table, const ItemPointerData &at, std::string_view payload, bool spilled) {
     const BlockNumber block = ItemPointerGetBlockNumber(&at);
     anything = true;
@@ -62,10 +69,7 @@ void remember(int table, const ItemPointerData &at, std::string_view payload, bo
         pending_bytes += Ring::footprint(payload.size());
         return;
     }
-    BlockRange &range = ranges[table];
-    range.first = range.used ? std::min(range.first, block) : block;
-    range.last = range.used ? std::max(range.last, block) : block;
-    range.used = true;
+    widen_range(table, block);
 }
 
 struct alignas(8) PayloadBuffer {
@@ -116,34 +120,46 @@ void attach_area_if_possible() {
     }
 }
 
-void push_all(DatabaseSlot *slot, Ring *ring) {
-    RingEntry entry{};
-    entry.visible_at = GetCurrentTimestamp() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
-    bool complete = true;
+bool push_rows(Ring *ring, RingEntry entry) {
+    if (pending_bytes > ring->capacity() / 2)
+        return false;
     entry.kind = RingEntry::Kind::row;
-    if (pending_bytes <= ring->capacity() / 2) {
-        for (int n = 0; n < pending_count && complete; ++n) {
-            entry.table = pending[n].table;
-            entry.block = pending[n].block;
-            entry.offset = pending[n].offset;
-            complete = ring->push(entry, {pending[n].payload, pending[n].length});
-        }
-    } else {
-        complete = false;
+    for (int n = 0; n < pending_count; ++n) {
+        entry.table = pending[n].table;
+        entry.block = pending[n].block;
+        entry.offset = pending[n].offset;
+        if (!ring->push(entry, {pending[n].payload, pending[n].length}))
+            return false;
     }
+    return true;
+}
+
+bool push_ranges(Ring *ring, RingEntry entry) {
     entry.kind = RingEntry::Kind::range;
-    for (int table = 0; table < kQueueTables && complete; ++table) {
+    for (int table = 0; table < kQueueTables; ++table) {
         if (!ranges[table].used)
             continue;
         entry.table = static_cast<std::uint16_t>(table);
         entry.block = ranges[table].first;
         entry.last_block = ranges[table].last;
-        complete = ring->push(entry, {});
+        if (!ring->push(entry, {}))
+            return false;
     }
-    if (!complete) {
-        pg_atomic_write_u32(&slot->need_walk, 1);
-        pg_atomic_fetch_add_u64(&slot->capture.ring_overflows, 1);
-    }
+    return true;
+}
+
+// What does not fit as rows goes as the blocks that they are in, and if not even that fits, as a word to
+// look.
+void push_all(DatabaseSlot *slot, Ring *ring) {
+    RingEntry entry{};
+    entry.visible_at = GetCurrentTimestamp() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+    if (!push_rows(ring, entry))
+        for (int n = 0; n < pending_count; ++n)
+            widen_range(pending[n].table, pending[n].block);
+    if (push_ranges(ring, entry))
+        return;
+    pg_atomic_write_u32(&slot->need_walk, 1);
+    pg_atomic_fetch_add_u64(&slot->capture.ring_overflows, 1);
 }
 
 }  // namespace

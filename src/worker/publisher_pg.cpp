@@ -56,7 +56,7 @@ void Publisher::run() {
     while (!extension_gone_) {
         const TimePoint now = Clock::now();
         serve_interrupts();
-        reload_if_asked(now);
+        reload_if_asked();
         take_from_ring(now);
         walk_if_wanted(now);
         drive_targets(now);
@@ -78,12 +78,12 @@ void Publisher::serve_interrupts() {
     });
 }
 
-void Publisher::reload_if_asked(TimePoint now) {
+void Publisher::reload_if_asked() {
     if (pg_atomic_exchange_u32(&slot_->reload, 0) != 0)
-        load_configuration(now);
+        load_configuration();
 }
 
-void Publisher::load_configuration(TimePoint now) {
+void Publisher::load_configuration() {
     std::vector<TargetConfig> configs;
     std::vector<std::string> patterns;
     const Problem problem = in_transaction("loading targets", [&] {
@@ -105,7 +105,7 @@ void Publisher::load_configuration(TimePoint now) {
                     (errmsg("cache_sync: %d targets too many", homeless),
                      errdetail("A database may have %d; the others get no guarantee.", kMaxTargets)));
         });
-    queue_keeper_.note_activity(now);
+    queue_keeper_.look_again();
 }
 
 // ---- from the queue to the targets ----
@@ -208,7 +208,8 @@ void Publisher::walk_if_wanted(TimePoint now) {
 }
 
 void Publisher::walk_slice() {
-    FoundRows found(places_of_walkers(distribution_.participants()), kSliceBytes);
+    FoundRows found(places_of_walkers(distribution_.participants()), kSliceBytes,
+                    distribution_.in_flight_to_walkers());
     if (found.read(walk_at_, kWalkEnd - 1)) {
         distribution_.end_walk();
         distribution_.ask_walk();

@@ -30,13 +30,13 @@ class Publisher : private DistributionEvents {
  private:
     // The steps of the loop, in order.
     void serve_interrupts();
-    void reload_if_asked(TimePoint now);
+    void reload_if_asked();
     void take_from_ring(TimePoint now);
     void walk_if_wanted(TimePoint now);
     void drive_targets(TimePoint now);
     void wait();
 
-    void load_configuration(TimePoint now);
+    void load_configuration();
     bool fill_from_ring(BatchBuilder &builder);
     void begin_range(const RingEntry &entry);
     void read_range();

@@ -31,7 +31,7 @@ void QueueKeeper::work_if_due(TimePoint now) {
         switch_table(slot_, size);
     if (size.total() == 0)
         wanted_ = false;
-    else if (distribution_.nobody_behind() && empty_left_tables(tables, size))
+    else if (empty_left_tables(tables, size))
         due_ = now;  // something was emptied: go on with the next one
 }
 
@@ -50,6 +50,8 @@ bool QueueKeeper::measure(QueueTables &tables, QueueSize &size) {
     return known;
 }
 
+// Also while somebody is behind: under a steady load that overflows the ring, somebody always is. What counts
+// is that the rows of the table itself are confirmed, and empty_table() looks at that.
 bool QueueKeeper::empty_left_tables(const QueueTables &tables, const QueueSize &size) {
     bool emptied = false;
     for (int table = 0; table < kQueueTables; ++table) {
@@ -61,7 +63,7 @@ bool QueueKeeper::empty_left_tables(const QueueTables &tables, const QueueSize &
         Emptied result = Emptied::locked;
         in_transaction("emptying a queue table", [&] { call([&] { result = empty_table(tables, table); }); });
         emptied = emptied || result == Emptied::yes;
-        if (result == Emptied::unpublished)
+        if (result == Emptied::unpublished && distribution_.nobody_behind())
             distribution_.ask_walk();
     }
     return emptied;

@@ -12,11 +12,13 @@ class QueueKeeper {
  public:
     QueueKeeper(DatabaseSlot *slot, Distribution &distribution) : slot_(slot), distribution_(distribution) {}
 
-    // Rows came, or what is kept for whom changed: there may be something to do.
+    // Rows came.
     void note_activity(TimePoint now) {
         active_at_ = now;
         wanted_ = true;
     }
+    // What is kept for whom changed.
+    void look_again() { wanted_ = true; }
     bool has_work() const { return wanted_; }
     TimePoint deadline() const { return wanted_ ? due_ : kNever; }
 

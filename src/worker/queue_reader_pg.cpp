@@ -1,5 +1,7 @@
 #include "worker/queue_reader_pg.h"
 
+#include <algorithm>
+
 #include "queue/tables_pg.h"
 #include "queue/walk_pg.h"
 
@@ -17,7 +19,8 @@ std::int64_t unix_microseconds(TimestampTz when) {
 bool FoundRows::visit(void *self, RowPosition position, TransactionId, std::int64_t queued_at,
                       std::string_view payload) {
     auto &found = *static_cast<FoundRows *>(self);
-    if (is_confirmed(found.places_, position))
+    if (is_confirmed(found.places_, position) ||
+        std::binary_search(found.except_.begin(), found.except_.end(), position.pack()))
         return true;
     found.rows_.push_back(
         {{position.pack(), unix_microseconds(queued_at)}, found.payloads_.size(), payload.size()});

@@ -19,8 +19,10 @@ std::int64_t unix_microseconds(TimestampTz when);
 
 class FoundRows {
  public:
-    // Looks for rows that not all of `places` confirmed, up to `limit` bytes of payload.
-    FoundRows(Places places, std::size_t limit) : places_(places), limit_(limit) {}
+    // Looks for rows that not all of `places` confirmed and that are not at one of the sorted positions
+    // `except`, up to `limit` bytes of payload.
+    FoundRows(Places places, std::size_t limit, std::vector<std::uint64_t> except = {})
+        : places_(places), limit_(limit), except_(std::move(except)) {}
 
     // Reads from `at` through last_block, in a transaction of its own. Moves `at`; its block is kWalkEnd when
     // the end was reached.
@@ -42,6 +44,7 @@ class FoundRows {
 
     const Places places_;
     const std::size_t limit_;
+    const std::vector<std::uint64_t> except_;
     std::vector<Found> rows_;
     std::string payloads_;
 };

@@ -137,6 +137,7 @@ void commit_prepared(const Statement &statement) {
         pg_atomic_fetch_add_u32(&slot->finishing, 1);
         const auto done = [&]() noexcept {
             pg_atomic_write_u32(&slot->need_walk, 1);
+            pg_atomic_write_u32(&slot->reload, 1);  // it may have changed targets too
             pg_atomic_fetch_sub_u32(&slot->finishing, 1);
             wake_publisher(slot);
         };

@@ -106,6 +106,8 @@ Datum cache_sync_wake(PG_FUNCTION_ARGS) {
 Datum cache_sync_drain(PG_FUNCTION_ARGS) {
     using namespace cache_sync;
     return entry([&]() -> Datum {
+        if (PG_ARGISNULL(0))
+            PG_RETURN_NULL();
         const Interval *timeout = PG_GETARG_INTERVAL_P(0);
         if (timeout->month < 0 || timeout->day < 0 || timeout->time < 0)
             throw Failure("22023", "timeout of cache_sync.drain() must not be negative");

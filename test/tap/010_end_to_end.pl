@@ -21,7 +21,7 @@ my $node = CacheSync::Cluster->new('main', redis => { plain => $server{plain}, l
 $node->add_target('prefixed', $server{prefixed}, prefix => 'shop:v3:', url => "unix:$socket?db=2", source => 'shop', channel => 'news');
 $node->safe_psql('postgres', "CREATE SERVER acl FOREIGN DATA WRAPPER cache_sync OPTIONS (url '" . $server{acl}->url . "')");
 $node->safe_psql('postgres', q{CREATE USER MAPPING FOR CURRENT_USER SERVER acl OPTIONS (user 'app', password 'sesame')});
-$node->wait_for_target($_, 'live') for qw(plain prefixed locked acl);
+$node->wait_for_target($_, 'connected') for qw(plain prefixed locked acl);
 is($node->safe_psql('postgres', q{SELECT string_agg(DISTINCT mode, ',') FROM cache_sync.targets}), 'functions', 'the library is loaded everywhere');
 
 $node->safe_psql('postgres', <<'SQL');
@@ -92,7 +92,7 @@ $server{locked}{password} = 'new';
 delete $server{locked}{client};
 $server{locked}->command('CLIENT', 'KILL', 'TYPE', 'normal', 'SKIPME', 'yes');
 $node->poll_until('the old password is refused',
-    q{SELECT state <> 'live' AND last_error ~* 'WRONGPASS|password' FROM cache_sync.targets WHERE name = 'locked'});
+    q{SELECT state <> 'connected' AND last_error ~* 'WRONGPASS|password' FROM cache_sync.targets WHERE name = 'locked'});
 $node->safe_psql('postgres', q{UPDATE product SET price = 77 WHERE product_id = 9});
 my $fresh = $server{locked}->client;
 $fresh->command('SET', 'product:9', 'old');

@@ -17,7 +17,7 @@ srand $seed;
 my %target = (main => CacheSync::Redis->new(flavour => 'redis'), other => CacheSync::Redis->new(flavour => 'valkey'));
 my $node = CacheSync::Cluster->new('main', redis => \%target);
 CacheSync::Load->prepare($node);
-$node->wait_for_target($_, 'live') for sort keys %target;
+$node->wait_for_target($_, 'connected') for sort keys %target;
 $node->drain;
 
 my $load = CacheSync::Load->start($node, targets => \%target, writers => 4, seed => $seed, prepared => 1);

@@ -14,7 +14,7 @@ note "seed $seed";
 my $redis = CacheSync::Redis->new;
 my $node = CacheSync::Cluster->new('main', redis => $redis);
 CacheSync::Load->prepare($node);
-$node->wait_for_target('main', 'live');
+$node->wait_for_target('main', 'connected');
 $node->drain;
 
 my $load = CacheSync::Load->start($node, targets => { main => $redis }, writers => 3, seed => $seed, prepared => 1);

@@ -18,7 +18,7 @@ my %target = map { $_ => CacheSync::Redis->new(flavour => $_) } qw(redis valkey)
 my $node = CacheSync::Cluster->new('main', redis => \%target, conf => $conf,
     options => { connect_timeout => '500ms', command_timeout => '700ms' });
 CacheSync::Load->prepare($node);
-$node->wait_for_target($_, 'live') for sort keys %target;
+$node->wait_for_target($_, 'connected') for sort keys %target;
 $node->drain;
 
 # A change that is committed within two seconds, whatever the targets do; a machine at its limit may need as long.
@@ -44,7 +44,7 @@ $load->wait_for_commits(50);
 # Both hang: every connection stays open, nothing is answered.
 $_->suspend for values %target;
 $load->wait_for_commits(30);
-$node->poll_until('the hanging target is given up', q{SELECT bool_and(state <> 'live' AND last_error IS NOT NULL) FROM cache_sync.targets});
+$node->poll_until('the hanging target is given up', q{SELECT bool_and(state <> 'connected' AND last_error IS NOT NULL) FROM cache_sync.targets});
 writes('hanging');
 is($node->safe_psql('postgres', q{SELECT cache_sync.drain('300ms')}), 'f', 'hanging: drain says so');
 $_->resume for values %target;
@@ -59,7 +59,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_sync.queue'), '0', '
 # Comes back with data of before: it must not keep an entry that was invalidated meanwhile or just before.
 my $old = CacheSync::Redis->new(flavour => 'redis', conf => ['dbfilename dump.rdb']);
 $node->add_target('old', $old, connect_timeout => '500ms', command_timeout => '700ms');
-$node->wait_for_target('old', 'live');
+$node->wait_for_target('old', 'connected');
 $old->command('SET', "item:$_", 'old') for 1 .. 500;
 $old->command('SET', 'unrelated', 'kept');
 $old->command('SAVE');

@@ -16,7 +16,7 @@ srand $seed;
 my $redis = CacheSync::Redis->new;
 my $node = CacheSync::Cluster->new('main', redis => $redis);
 CacheSync::Load->prepare($node);
-$node->wait_for_target('main', 'live');
+$node->wait_for_target('main', 'connected');
 $node->drain;
 
 my $load = CacheSync::Load->start($node, targets => { main => $redis }, writers => 2, seed => $seed);

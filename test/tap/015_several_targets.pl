@@ -21,7 +21,7 @@ my %target = (
 my $node = CacheSync::Cluster->new('main', redis => \%target, conf => "cache_sync.max_backoff = 300ms\n",
     options => { connect_timeout => '500ms', command_timeout => '500ms' });
 CacheSync::Load->prepare($node);
-$node->wait_for_target($_, 'live') for sort keys %target;
+$node->wait_for_target($_, 'connected') for sort keys %target;
 $node->drain;
 
 sub pending {
@@ -65,7 +65,7 @@ is($node->safe_psql('postgres', 'SELECT count(*) FROM cache_sync.queue'), '0', '
 $node->append_conf('postgresql.conf', 'cache_sync.queue_limit = 2MB');
 $node->reload;
 $target{hung}->kill9;
-$node->poll_until('it is seen to be dead', q{SELECT state <> 'live' FROM cache_sync.targets WHERE name = 'hung'});
+$node->poll_until('it is seen to be dead', q{SELECT state <> 'connected' FROM cache_sync.targets WHERE name = 'hung'});
 my $largest = 0;
 for my $round (1 .. 8) {
     $node->safe_psql('postgres', "INSERT INTO item SELECT 10000 + g FROM generate_series($round * 20000, $round * 20000 + 19999) g");

@@ -14,7 +14,7 @@ my $node = CacheSync::Cluster->new('main', redis => $redis);
 $node->safe_psql('postgres', q{
     CREATE TABLE item (id int PRIMARY KEY, n int DEFAULT 0);
     SELECT cache_sync.register_table('item', 'item:{id}')});
-$node->wait_for_target('main', 'live');
+$node->wait_for_target('main', 'connected');
 $node->drain;
 
 my @keys = map { "item:$_" } 1 .. 9;

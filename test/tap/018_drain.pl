@@ -16,7 +16,7 @@ $node->safe_psql('postgres', q{
     CREATE TABLE item (id int PRIMARY KEY, n int DEFAULT 0);
     INSERT INTO item SELECT generate_series(1, 2000);
     SELECT cache_sync.register_table('item', 'item:{id}')});
-$node->wait_for_target('main', 'live');
+$node->wait_for_target('main', 'connected');
 $node->drain;
 
 # The writer commits without being waited for; the reader sees the change, drains, looks.

@@ -13,7 +13,7 @@ my $primary = CacheSync::Cluster->new('primary', redis => $redis, streaming => 1
 $primary->safe_psql('postgres', q{
     CREATE TABLE item (id int PRIMARY KEY, n int DEFAULT 0);
     SELECT cache_sync.register_table('item', 'item:{id}')});
-$primary->wait_for_target('main', 'live');
+$primary->wait_for_target('main', 'connected');
 $primary->drain;
 $primary->backup('b');
 my $standby = CacheSync::Cluster->new('standby', bare => 1);
@@ -39,7 +39,7 @@ $primary->stop('immediate');
 is($redis->command('GET', 'item:1'), 'old', 'left over');
 $standby->promote;
 $standby->safe_psql('postgres', 'SELECT cache_sync.resume()');
-$standby->wait_for_target('main', 'live');
+$standby->wait_for_target('main', 'connected');
 $standby->drain;
 is($redis->command('GET', 'item:1'), undef, 'published after the promotion');
 is($redis->command('GET', 'item:55'), undef, 'the target was flushed');

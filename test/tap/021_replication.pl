@@ -23,7 +23,7 @@ $publisher->safe_psql('postgres', q{
 $subscriber->safe_psql('postgres', q{
     SELECT cache_sync.register_table('item', 'item:{id}');
     SELECT cache_sync.register_table('part', 'part:{id}')});
-$subscriber->wait_for_target('main', 'live');
+$subscriber->wait_for_target('main', 'connected');
 $subscriber->drain;
 my @keys = ((map { "item:$_" } 1 .. 6), (map { "part:$_" } 1, 2, 101, 102));
 sub set { $redis->pipeline(map { [ 'SET', $_, 'old' ] } @keys); return }

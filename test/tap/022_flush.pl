@@ -17,7 +17,7 @@ $node->safe_psql('postgres', q{
     SELECT cache_sync.register_table('item', 'name:{name}:of:{id}');
     SELECT cache_sync.register_table('child', 'child:{id}');
     SELECT cache_sync.register_table('odd', '[x]*?\\:{name}:{{{id}}}')});
-$node->wait_for_target($_, 'live') for sort keys %target;
+$node->wait_for_target($_, 'connected') for sort keys %target;
 $node->drain;
 
 my @others = ('item:1', 'shop:', 'shop:item', 'shop:items:1', 'shop2:item:1', 'shop:Item:1', 'xshop:item:1', 'shop:name:x:1', 'shop:x*?\\:a:{1}');

@@ -21,7 +21,7 @@ $node->safe_psql('postgres', qq{
     INSERT INTO item SELECT generate_series(1, $rows);
     SELECT cache_sync.register_table('item', 'item:{id}');
     SELECT cache_sync.register_table('item', 'naive:{id}')});
-$node->wait_for_target($_, 'live') for sort keys %target;
+$node->wait_for_target($_, 'connected') for sort keys %target;
 $node->drain;
 
 my $dir = PostgreSQL::Test::Utils::tempdir('readers');

@@ -17,7 +17,7 @@ $node->safe_psql('postgres', q{
     SELECT cache_sync.register_table('pgbench_accounts', 'account:{aid}', tags => '{"branch:{bid}:accounts"}');
     SELECT cache_sync.register_table('pgbench_branches', 'branch:{bid}');
     SELECT cache_sync.register_table('pgbench_tellers', 'teller:{tid}', tags => '{"branch:{bid}:tellers"}')});
-$node->wait_for_target($_, 'live') for sort keys %target;
+$node->wait_for_target($_, 'connected') for sort keys %target;
 $node->drain;
 
 my $dir = PostgreSQL::Test::Utils::tempdir('readers');
