@@ -61,6 +61,11 @@ DROP SERVER second;
 SELECT "check", ok, regexp_replace(detail, '\d+', 'N', 'g') AS detail, hint FROM cache_sync.check()
 WHERE "check" NOT IN ('library', 'worker slots', 'queue');
 ALTER TABLE product DISABLE TRIGGER cache_sync_capture;
+CREATE FUNCTION cheap(numeric) RETURNS boolean LANGUAGE sql AS 'SELECT $1 < 10';
+SELECT cache_sync.register_table('product', 'cheap:{product_id}', condition => 'cheap(price)') > 0 AS registered;
+SELECT cache_sync._condition_error('product'::regclass, 'operate.cheap(price)');
+DROP FUNCTION cheap;
+ALTER TABLE product DISABLE TRIGGER cache_sync_capture;
 CREATE UNLOGGED TABLE scratch (id int);
 SELECT cache_sync.register_table('scratch', 'scratch:{id}') > 0 AS registered;
 ALTER TABLE scratch ENABLE TRIGGER cache_sync_truncate;

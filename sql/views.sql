@@ -29,6 +29,18 @@ CREATE USER MAPPING FOR PUBLIC SERVER waiting OPTIONS (user 'app', password 'top
 SELECT count(*) FROM cache_sync.targets t WHERE t::text ~ 'topsecret';
 DROP USER MAPPING FOR PUBLIC SERVER waiting;
 
+-- The queue's tables: who keeps them from being emptied.
+SELECT name, active IS NOT NULL AS active, pages * current_setting('block_size')::int = bytes AS pages, dead_tuples >= 0 AS dead,
+       pid, gid, age
+FROM cache_sync.queue_tables ORDER BY name;
+SELECT count(*) FILTER (WHERE active) AS active, max(reason) FILTER (WHERE bytes > 0) AS reason FROM cache_sync.queue_tables;
+BEGIN;
+LOCK TABLE cache_sync.queue_1 IN SHARE MODE;
+SELECT name, pid = pg_backend_pid() AS here, gid, age >= '0' AS age, reason FROM cache_sync.queue_tables WHERE name = 'queue_1';
+SELECT regexp_replace(held, 'pid \d+ for .*', 'pid N for T') AS held FROM unnest(cache_sync._queue_tables_held('0')) AS held;
+SELECT cache_sync._queue_tables_held('1 minute');
+COMMIT;
+
 SELECT role, datname = current_database() AS here, pid > 0 AS pid, started <= clock_timestamp() AS started, last_error
 FROM cache_sync.workers WHERE datname IS NULL OR datname = current_database() ORDER BY role;
 

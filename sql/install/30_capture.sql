@@ -97,3 +97,40 @@ CREATE FUNCTION cache_sync._queue_flush(target name)
 RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'cache_sync_queue_flush';
+
+-- What DDL changes without a row trigger: see 70_events.sql.
+
+CREATE FUNCTION cache_sync._touch_everything(relation oid)
+RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_touch_everything';
+
+CREATE FUNCTION cache_sync._touch_altered(command pg_ddl_command, is_restoring boolean)
+RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_touch_altered';
+
+CREATE FUNCTION cache_sync._touch_dropped(relation oid)
+RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_touch_dropped';
+
+CREATE FUNCTION cache_sync._renames_enum_value(command pg_ddl_command)
+RETURNS boolean
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_renames_enum_value';
+
+CREATE FUNCTION cache_sync._enables_triggers(command pg_ddl_command)
+RETURNS boolean
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_enables_triggers';
+
+CREATE FUNCTION cache_sync._before_alter()
+RETURNS event_trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'cache_sync_before_alter';
+
+CREATE FUNCTION cache_sync._condition_error(relation oid, condition text)
+RETURNS text
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_condition_error';

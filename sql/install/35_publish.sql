@@ -64,3 +64,8 @@ CREATE FUNCTION cache_sync._decode_payload(payload bytea, OUT kind text, OUT nam
 RETURNS SETOF record
 LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'cache_sync_decode_payload';
+
+CREATE FUNCTION cache_sync._active_queue_table()
+RETURNS integer
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'cache_sync_active_queue_table';

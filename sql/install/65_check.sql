@@ -34,7 +34,7 @@ AS $$
     UNION ALL
     SELECT v.* FROM cache_sync._verdict('event triggers',
         (SELECT array_agg(t.name ORDER BY t.name)
-         FROM unnest('{cache_sync_ddl,cache_sync_drop}'::text[]) AS t (name)
+         FROM unnest('{cache_sync_alter,cache_sync_ddl,cache_sync_drop,cache_sync_rewrite}'::text[]) AS t (name)
          WHERE NOT EXISTS (SELECT FROM pg_event_trigger e WHERE e.evtname = t.name AND e.evtenabled = 'A')),
         'rules follow ALTER TABLE and DROP TABLE', 'not enabled for every session',
         'Run ALTER EVENT TRIGGER ... ENABLE ALWAYS.') v
@@ -72,6 +72,19 @@ AS $$
                                                'archiver,slotsync worker}')) AS used) s
 $$;
 
+-- Who has kept which queue table from being emptied for longer than this.
+CREATE FUNCTION cache_sync._queue_tables_held(most interval)
+RETURNS text[]
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT array_agg(format('%s by %s for %s', q.name, CASE WHEN q.gid IS NULL THEN format('pid %s', q.pid)
+                                                            ELSE format('prepared transaction "%s"', q.gid) END,
+                            date_trunc('second', q.age)) ORDER BY q.name)
+    FROM cache_sync.queue_tables q
+    WHERE q.age > most
+$$;
+
 CREATE FUNCTION cache_sync._check_targets()
 RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
 LANGUAGE sql
@@ -101,6 +114,10 @@ AS $$
           FROM cache_sync._queue() q
           -- With every target paused, or none at all, nothing is late.
           WHERE EXISTS (SELECT FROM cache_sync._target t WHERE NOT t.paused)) q
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('queue tables', cache_sync._queue_tables_held('1 minute'),
+        'no transaction keeps one from being emptied', 'held back',
+        'End the transaction: COMMIT PREPARED, ROLLBACK PREPARED, pg_terminate_backend(). The others are used meanwhile.') v
 $$;
 
 CREATE FUNCTION cache_sync._check_rules()
@@ -122,6 +139,13 @@ AS $$
                            AND a.attnum > 0 AND NOT a.attisdropped)),
         format('%s rules, every column is there', (SELECT count(*) FROM cache_sync.rule)), 'columns missing',
         'Unregister the rule and register it with the columns as they are named now.') v
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('conditions',
+        (SELECT array_agg(format('rule %s of %s: %s', r.id, r.relation, c.error) ORDER BY r.id)
+         FROM cache_sync.rule r, cache_sync._condition_error(r.relation, r.condition) AS c (error)
+         WHERE c.error IS NOT NULL),
+        'every condition works', 'do not work, so that every row counts as satisfying them',
+        'Register the table again with a condition that fits it.') v
     UNION ALL
     SELECT v.* FROM cache_sync._verdict('tables logged',
         (SELECT array_agg(DISTINCT c.oid::regclass::text)

@@ -1,4 +1,6 @@
 -- Rules follow the tables: new partitions, renamed columns, dropped tables. See 40_rules.sql for what is placed.
+-- And DDL that changes rows unseen by row triggers invalidates everything that the rules may have named, as TRUNCATE does:
+-- partitions and children that come or go, dropped tables, rewritten tables, other types, renamed values of an enum.
 --
 -- These run for everybody's DDL, so they leave at once where no rule is concerned, and fail it only where a rule could not
 -- follow: a column that it needs is dropped, or gets a name that a template cannot hold.
@@ -10,18 +12,18 @@ RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
 AS $$
 BEGIN
-    -- No pinned search_path here, because the caller's is looked at: so names and operators are written in full.
-    IF (pg_catalog.current_setting('check_function_bodies') OPERATOR(pg_catalog.=) 'off'
-        AND pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) '')
-       OR pg_catalog.current_setting('cache_sync_internal.busy', true) OPERATOR(pg_catalog.=) 'on' THEN
+    IF pg_catalog.current_setting('cache_sync_internal.busy', true) OPERATOR(pg_catalog.=) 'on' THEN
         RETURN;
     END IF;
-    PERFORM cache_sync._follow_ddl();
+    -- No pinned search_path here, because the caller's is looked at: so names and operators are written in full.
+    PERFORM cache_sync._follow_ddl(
+        pg_catalog.current_setting('check_function_bodies') OPERATOR(pg_catalog.=) 'off'
+        AND pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) '');
 END
 $$;
 
 -- Puts right what the DDL command that just ended changed for the rules.
-CREATE FUNCTION cache_sync._follow_ddl()
+CREATE FUNCTION cache_sync._follow_ddl(is_restoring boolean)
 RETURNS void
 LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
@@ -33,6 +35,26 @@ BEGIN
     IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
         RETURN;
     END IF;
+    PERFORM cache_sync._touch_altered(c.command, is_restoring)
+    FROM pg_event_trigger_ddl_commands() c WHERE c.classid = 'pg_class'::regclass;
+    PERFORM cache_sync._touch_users_of(c.objid)
+    FROM pg_event_trigger_ddl_commands() c
+    WHERE c.classid = 'pg_type'::regclass AND cache_sync._renames_enum_value(c.command);
+    PERFORM cache_sync._enable_again(c.objid)
+    FROM pg_event_trigger_ddl_commands() c
+    WHERE c.classid = 'pg_class'::regclass AND c.object_type = 'table' AND cache_sync._enables_triggers(c.command);
+    IF is_restoring THEN
+        RETURN;
+    END IF;
+    -- ALTER TYPE ... CASCADE goes on to tables OF the type.
+    FOR changed IN SELECT t.oid
+                   FROM pg_event_trigger_ddl_commands() c
+                   JOIN pg_class k ON k.oid = c.objid AND k.relkind = 'c'
+                   JOIN pg_class t ON t.reloftype = k.reltype
+                   WHERE c.classid = 'pg_class'::regclass LOOP
+        PERFORM cache_sync._follow_renames(changed);
+        PERFORM cache_sync._touch_everything(changed);
+    END LOOP;
     FOR changed, tag IN SELECT DISTINCT c.objid, c.command_tag FROM pg_event_trigger_ddl_commands() c
                    WHERE c.classid = 'pg_class'::regclass AND c.object_type LIKE '%table%'
                      AND (EXISTS (SELECT FROM pg_inherits i WHERE c.objid IN (i.inhrelid, i.inhparent))
@@ -47,6 +69,61 @@ BEGIN
             PERFORM cache_sync._follow_detached();
         END IF;
     END LOOP;
+END
+$$;
+
+-- ENABLE TRIGGER ALL, which restoring only the data of a dump ends with, makes triggers fire for local changes only.
+CREATE FUNCTION cache_sync._enable_again(changed oid)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF changed = 'cache_sync.rule'::regclass THEN
+        ALTER TABLE cache_sync.rule ENABLE ALWAYS TRIGGER rule_changed, ENABLE ALWAYS TRIGGER rules_written;
+        PERFORM cache_sync._remember_columns();
+        PERFORM cache_sync._wake();
+    ELSIF cache_sync._is_covered(changed) THEN
+        PERFORM cache_sync._place_triggers(changed, true);
+    END IF;
+END
+$$;
+
+-- The rows that hold a value of this type, in whatever way, read otherwise now.
+CREATE FUNCTION cache_sync._touch_users_of(changed oid)
+RETURNS void
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH RECURSIVE holder (type) AS (
+        SELECT changed
+        UNION
+        SELECT t.oid
+        FROM holder h
+        JOIN pg_type t ON h.type IN (t.typbasetype, t.typelem)
+                       OR EXISTS (SELECT FROM pg_range r
+                                  WHERE r.rngsubtype = h.type AND t.oid IN (r.rngtypid, r.rngmultitypid))
+                       OR EXISTS (SELECT FROM pg_attribute a
+                                  WHERE a.attrelid = t.typrelid AND t.typtype = 'c' AND a.atttypid = h.type)
+    )
+    SELECT cache_sync._touch_everything(c.oid)
+    FROM pg_class c
+    WHERE c.relkind IN ('r', 'p')
+      AND EXISTS (SELECT FROM pg_attribute a
+                  WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid IN (SELECT h.type FROM holder h))
+$$;
+
+-- Before the table is written again: with other values, or with values of another type. Not where only its access
+-- method or its logging changes.
+CREATE FUNCTION cache_sync._rewrite()
+RETURNS event_trigger
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF pg_event_trigger_table_rewrite_reason() & (2 | 4) <> 0 AND EXISTS (SELECT FROM cache_sync.rule) THEN
+        PERFORM cache_sync._touch_everything(pg_event_trigger_table_rewrite_oid());
+    END IF;
 END
 $$;
 
@@ -170,6 +247,14 @@ BEGIN
                   HINT = format('Run SELECT cache_sync.unregister_table(%L%s) first.', item.relation,
                                 ', ' || quote_literal(item.key));
     END LOOP;
+    IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
+        RETURN;
+    END IF;
+    -- As long as the rules of what is dropped are there.
+    PERFORM cache_sync._touch_dropped(o.objid)
+    FROM pg_event_trigger_dropped_objects() o
+    WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.object_type IN ('table', 'foreign table')
+      AND NOT o.is_temporary;
     IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN cache_sync.rule r ON r.relation = o.objid
                WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0) THEN
         DELETE FROM cache_sync.rule r USING pg_event_trigger_dropped_objects() o
@@ -178,15 +263,22 @@ BEGIN
 END
 $$;
 
+CREATE EVENT TRIGGER cache_sync_alter ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
+    EXECUTE FUNCTION cache_sync._before_alter();
 -- CREATE SCHEMA can hold CREATE TABLE commands, which fire nothing of their own.
 CREATE EVENT TRIGGER cache_sync_ddl ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE')
+    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE')
     EXECUTE FUNCTION cache_sync._ddl();
+CREATE EVENT TRIGGER cache_sync_rewrite ON table_rewrite EXECUTE FUNCTION cache_sync._rewrite();
 CREATE EVENT TRIGGER cache_sync_drop ON sql_drop EXECUTE FUNCTION cache_sync._drop();
 
 -- For sessions with session_replication_role = replica as well.
+ALTER EVENT TRIGGER cache_sync_alter ENABLE ALWAYS;
 ALTER EVENT TRIGGER cache_sync_ddl ENABLE ALWAYS;
+ALTER EVENT TRIGGER cache_sync_rewrite ENABLE ALWAYS;
 ALTER EVENT TRIGGER cache_sync_drop ENABLE ALWAYS;
 
+COMMENT ON EVENT TRIGGER cache_sync_alter IS 'Queues what DETACH PARTITION CONCURRENTLY will make invalid, before it commits';
+COMMENT ON EVENT TRIGGER cache_sync_rewrite IS 'Rows that ALTER TABLE writes again are invalid in caches';
 COMMENT ON EVENT TRIGGER cache_sync_ddl IS 'Rules of cache_sync follow ALTER TABLE; new partitions get triggers';
 COMMENT ON EVENT TRIGGER cache_sync_drop IS 'Rules of cache_sync go with dropped tables; columns that rules need stay';

@@ -27,11 +27,12 @@ TO PUBLIC;
 GRANT SELECT ON cache_sync.tables TO PUBLIC;
 
 -- Monitoring. A view's functions are called with the reader's rights.
-GRANT SELECT ON cache_sync.targets, cache_sync.queue, cache_sync.workers, cache_sync.stat_capture, cache_sync.stat_targets
+GRANT SELECT ON cache_sync.targets, cache_sync.queue, cache_sync.queue_tables, cache_sync.workers, cache_sync.stat_capture, cache_sync.stat_targets
 TO pg_monitor;
 GRANT EXECUTE ON FUNCTION
     cache_sync._target_states(),
     cache_sync._queue(),
+    cache_sync._active_queue_table(),
     cache_sync._decode_payload(bytea),
     cache_sync._workers(),
     cache_sync._stat_capture(),

@@ -97,7 +97,8 @@ void check_values(std::string_view key_template, int count) {
             columns.number_of(part->text);
     if (columns.count() != count)
         throw Failure("22023", "wrong number of values for the template")
-            .detail("It names %d distinct columns; %d values are given.", columns.count(), count)
+            .detail("It names %d distinct column%s; %d value%s given.", columns.count(),
+                    columns.count() == 1 ? "" : "s", count, count == 1 ? " is" : "s are")
             .hint("Give one value for each column, in the order of their first appearance.");
 }
 

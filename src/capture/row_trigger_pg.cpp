@@ -3,6 +3,7 @@
 #include "boundary.h"
 #include "capture/row_change_pg.h"
 #include "capture/rule_cache_pg.h"
+#include "capture/rule_ddl_pg.h"
 #include "capture/transaction_pg.h"
 #include "settings_pg.h"
 #include "worker/wake_pg.h"
@@ -53,31 +54,14 @@ void capture_row(FunctionCallInfo call_info) {
                  [](const CompiledRule &, TouchKind kind, std::string_view name) { touch(kind, name); });
 }
 
-// TRUNCATE shows no rows: everything that a rule may have named counts as touched. Tags cannot be listed by
-// pattern, so tags with columns take everything with them.
+// TRUNCATE shows no rows: everything that a rule may have named counts as touched.
 void capture_truncate(FunctionCallInfo call_info) {
     const TriggerData &trigger = trigger_data(call_info, "capture_truncate");
     const TriggerEvent event = trigger.tg_event;
     if (!TRIGGER_FIRED_AFTER(event) || !TRIGGER_FIRED_FOR_STATEMENT(event) ||
         !TRIGGER_FIRED_BY_TRUNCATE(event))
         wrong_event("capture_truncate", "AFTER TRUNCATE, FOR EACH STATEMENT");
-    if (!setting_enabled)
-        return;
-    const TableRules &rules = rules_of(trigger.tg_relation);
-    for (int r = 0; r < rules.rule_count; ++r) {
-        const CompiledRule &rule = rules.rules[r];
-        for (int n = 0; n < rule.name_count; ++n) {
-            const NameTemplate &name = rule.names[n];
-            if (name.is_usable && name.column_count == 0) {
-                render(name, nullptr, nullptr, scratch);
-                touch(name.kind, scratch.view());
-            } else if (name.kind == TouchKind::key) {
-                touch(TouchKind::pattern, name.glob);
-            } else {
-                touch(TouchKind::flush, {});
-            }
-        }
-    }
+    touch_everything(RelationGetRelid(trigger.tg_relation));
 }
 
 void announce_rule_change(FunctionCallInfo call_info) {

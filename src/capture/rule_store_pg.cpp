@@ -4,6 +4,7 @@
 #include "capture/pinned_settings_pg.h"
 #include "capture/rule_check_pg.h"
 #include "capture/rule_load_pg.h"
+#include "capture/subtransaction_pg.h"
 
 extern "C" {
 #include "access/relation.h"
@@ -20,6 +21,7 @@ extern "C" {
 PG_FUNCTION_INFO_V1(cache_sync_check_rule);
 PG_FUNCTION_INFO_V1(cache_sync_store_rule);
 PG_FUNCTION_INFO_V1(cache_sync_delete_rules);
+PG_FUNCTION_INFO_V1(cache_sync_condition_error);
 }
 
 namespace cache_sync {
@@ -184,6 +186,16 @@ std::uint64_t delete_rules(FunctionCallInfo call_info) {
     return deleted;
 }
 
+// Why a stored condition does not work any more, as for a writer; nullptr: it does.
+const char *condition_error(Oid relation, const char *condition) {
+    const Relation table = try_relation_open(relation, AccessShareLock);
+    if (table == nullptr)
+        return nullptr;
+    const Attempt compiled = attempt([&] { Condition::compile(table, condition, 0, CurrentMemoryContext); });
+    relation_close(table, AccessShareLock);
+    return compiled.succeeded ? nullptr : pstrdup(compiled.message);
+}
+
 }  // namespace
 }  // namespace cache_sync
 
@@ -205,4 +217,15 @@ Datum cache_sync_store_rule(PG_FUNCTION_ARGS) {
 Datum cache_sync_delete_rules(PG_FUNCTION_ARGS) {
     return cache_sync::entry(
         [&] { return Int32GetDatum(static_cast<int32>(cache_sync::delete_rules(fcinfo))); });
+}
+
+// _condition_error(relation oid, condition text) -> text
+Datum cache_sync_condition_error(PG_FUNCTION_ARGS) {
+    return cache_sync::entry([&]() -> Datum {
+        const char *const error =
+            cache_sync::condition_error(PG_GETARG_OID(0), text_to_cstring(PG_GETARG_TEXT_PP(1)));
+        if (error == nullptr)
+            PG_RETURN_NULL();
+        PG_RETURN_TEXT_P(cstring_to_text(error));
+    });
 }
