@@ -48,6 +48,7 @@ max_worker_processes = 32
 shared_buffers = 32MB
 restart_after_crash = on
 log_min_messages = info
+log_statement = mod
 CONF
 }
 
