@@ -103,6 +103,18 @@ void Distribution::publish_live(Batch batch, TimePoint now) {
         std::move(batch), [](const Participant &one) { return one.is_live() && one.follows; }, now);
 }
 
+bool Distribution::all_busy() const {
+    bool somebody = false;
+    for (const auto &participant : participants_) {
+        if (!participant->is_live() || !participant->follows)
+            continue;
+        if (participant->target->in_flight() == 0)
+            return false;
+        somebody = true;
+    }
+    return somebody;
+}
+
 bool Distribution::walking() const {
     return std::any_of(participants_.begin(), participants_.end(),
                        [](const auto &one) { return one->walking; });

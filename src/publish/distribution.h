@@ -63,6 +63,8 @@ class Distribution {
     // When has_room() or walk_has_room() may answer otherwise although no target said anything.
     TimePoint patience_ends() const;
     void publish_live(Batch batch, TimePoint now);
+    // Does every target that follows still owe an answer? Then what comes meanwhile may as well be gathered.
+    bool all_busy() const;
 
     bool wants_walk() const;  // somebody live wants a walk, and none is under way
     void begin_walk();

@@ -42,6 +42,7 @@ class Ring {
     std::uint64_t entries(std::uint16_t table) const { return entries_[table % kTables].load(); }
     std::size_t capacity() const { return capacity_; }
     std::size_t free_bytes() const;
+    std::size_t used_bytes() const { return capacity_ - free_bytes(); }
     // Bytes that push() takes for a payload of this length.
     static std::size_t footprint(std::size_t payload) { return sizeof(Frame) + payload; }
 

@@ -1,6 +1,7 @@
 #include "worker/publisher_pg.h"
 
 #include <algorithm>
+#include <optional>
 
 #include "boundary.h"
 #include "queue/walk_pg.h"
@@ -26,6 +27,8 @@ namespace {
 constexpr Milliseconds kNetWalkEvery{60000};
 constexpr Milliseconds kJoinRetry{1000};
 constexpr Milliseconds kWithheldBeat{50};
+constexpr Milliseconds kGatherAtMost{1};
+constexpr std::size_t kGatherBytes = 16 * 1024;
 constexpr int kBatchesPerTurn = 64;  // so that replies are read in between
 constexpr std::size_t kBatchBytes = 256 * 1024;
 constexpr std::size_t kSliceBytes = 128 * 1024;  // of payload that a walk reads in one transaction
@@ -41,11 +44,16 @@ QueueRow without_lag(QueueRow row) {
     return row;
 }
 
-Places places_of_walkers(const std::vector<std::unique_ptr<Participant>> &participants) {
+// Nothing where one of them has no place: then it is not known what it confirmed.
+std::optional<Places> places_of_walkers(const std::vector<std::unique_ptr<Participant>> &participants) {
     Places places = 0;
-    for (const auto &participant : participants)
-        if (participant->walking && participant->place >= 0)
-            places |= Places{1} << participant->place;
+    for (const auto &participant : participants) {
+        if (!participant->walking)
+            continue;
+        if (participant->place < 0)
+            return std::nullopt;
+        places |= Places{1} << participant->place;
+    }
     return places;
 }
 
@@ -110,16 +118,23 @@ void Publisher::load_configuration() {
 
 // ---- from the queue to the targets ----
 
+// While all targets still owe an answer, a few rows are left to gather: under load that makes one batch of
+// what would be many, and costs at most the rest of a round trip.
+bool Publisher::is_gathering(TimePoint now) const {
+    const Ring *ring = my_ring();
+    return now < gather_until_ && !range_open_ && (ring == nullptr || ring->used_bytes() < kGatherBytes) &&
+           distribution_.all_busy();
+}
+
 void Publisher::take_from_ring(TimePoint now) {
-    for (int turn = 0; turn < kBatchesPerTurn && distribution_.has_room(now); ++turn) {
+    for (int turn = 0; turn < kBatchesPerTurn && !is_gathering(now) && distribution_.has_room(now); ++turn) {
         if (range_open_) {
             read_range();
             continue;
         }
-        BatchBuilder builder;
-        const bool more = fill_from_ring(builder);
-        if (!builder.empty())
-            publish(builder, false);
+        const bool more = fill_from_ring();
+        if (!builder_.empty())
+            publish(false);
         if (!more && !range_open_)
             break;
     }
@@ -130,7 +145,7 @@ void Publisher::take_from_ring(TimePoint now) {
 }
 
 // True: there may be more. Full batches on the way are published at once.
-bool Publisher::fill_from_ring(BatchBuilder &builder) {
+bool Publisher::fill_from_ring() {
     Ring *ring = my_ring();
     RingEntry entry;
     while (ring != nullptr && ring->pop(entry, payload_)) {
@@ -139,8 +154,8 @@ bool Publisher::fill_from_ring(BatchBuilder &builder) {
             return true;
         }
         const RowPosition position{entry.table, entry.offset, entry.block};
-        publish_row(payload_, {position.pack(), entry.visible_at}, builder, false);
-        if (is_full(builder))
+        publish_row(payload_, {position.pack(), entry.visible_at}, false);
+        if (is_full(builder_))
             return true;
     }
     return false;
@@ -165,27 +180,27 @@ void Publisher::read_range() {
 }
 
 void Publisher::publish_found(const FoundRows &found, bool walked) {
-    BatchBuilder builder;
     for (std::size_t n = 0; n < found.count(); ++n)
-        publish_row(found.payload(n), walked ? without_lag(found.row(n)) : found.row(n), builder, walked);
-    if (!builder.empty())
-        publish(builder, walked);
+        publish_row(found.payload(n), walked ? without_lag(found.row(n)) : found.row(n), walked);
+    if (!builder_.empty())
+        publish(walked);
 }
 
 // Adds a row to the builder; a full batch is published before. A row is never split: it counts as confirmed
 // by the one batch that it is in.
-void Publisher::publish_row(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked) {
-    if (is_full(builder))
-        publish(builder, walked);
+void Publisher::publish_row(std::string_view payload, QueueRow row, bool walked) {
+    if (is_full(builder_))
+        publish(walked);
     while (const auto record = take_record(payload))
-        builder.add(record->kind, record->text);
-    builder.add_row(row);
+        builder_.add(record->kind, record->text);
+    builder_.add_row(row);
 }
 
-void Publisher::publish(BatchBuilder &builder, bool walked) {
+void Publisher::publish(bool walked) {
     const TimePoint now = Clock::now();
     queue_keeper_.note_activity(now);
-    Batch batch = builder.take();
+    gather_until_ = now + kGatherAtMost;
+    Batch batch = builder_.take();
     batch.lsn = call([] { return GetXLogInsertRecPtr(); });
     if (walked)
         distribution_.publish_walked(std::move(batch), now);
@@ -316,15 +331,17 @@ void Publisher::wait() {
         if (participant->target->socket() >= 0)
             sockets.push_back({participant->target->socket(), participant->target->wants_write(),
                                participant->target->connection_count()});
+    const bool deaf = is_gathering(now);
+    const bool busy = distribution_.walk_has_room(now) || distribution_.wants_walk() ||
+                      (!deaf && (range_open_ || (my_ring() != nullptr && !my_ring()->empty())) &&
+                       distribution_.has_room(now));
+    const TimePoint deadline = deaf ? std::min(gather_until_, next_deadline(now)) : next_deadline(now);
     long timeout = -1;
-    const bool busy =
-        distribution_.walk_has_room(now) || distribution_.wants_walk() ||
-        ((range_open_ || (my_ring() != nullptr && !my_ring()->empty())) && distribution_.has_room(now));
-    if (const TimePoint deadline = next_deadline(now); busy || deadline <= now)
+    if (busy || deadline <= now)
         timeout = 0;
     else if (deadline != kNever)
         timeout = static_cast<long>(std::chrono::ceil<Milliseconds>(deadline - now).count());
-    for (const ReadySocket &ready : socket_wait_.wait(sockets, timeout))
+    for (const ReadySocket &ready : socket_wait_.wait(sockets, timeout, deaf))
         for (auto &participant : distribution_.participants())
             if (participant->target->socket() == ready.fd)
                 participant->target->ready(ready.readable, ready.writable, Clock::now());

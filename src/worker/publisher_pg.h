@@ -37,12 +37,13 @@ class Publisher : private DistributionEvents {
     void wait();
 
     void load_configuration();
-    bool fill_from_ring(BatchBuilder &builder);
+    bool is_gathering(TimePoint now) const;
+    bool fill_from_ring();
     void begin_range(const RingEntry &entry);
     void read_range();
-    void publish_row(std::string_view payload, QueueRow row, BatchBuilder &builder, bool walked);
+    void publish_row(std::string_view payload, QueueRow row, bool walked);
     void publish_found(const FoundRows &found, bool walked);
-    void publish(BatchBuilder &builder, bool walked);
+    void publish(bool walked);
     void walk_slice();
     void join_if_wanted(Participant &participant, TimePoint now);
     void notice_flushed(Participant &participant);
@@ -57,7 +58,9 @@ class Publisher : private DistributionEvents {
     QueueKeeper queue_keeper_;
     DrainDesk drain_desk_;
     SocketWait socket_wait_;
-    std::string payload_;  // reused: what the ring gave last
+    BatchBuilder builder_;  // empty between the steps; kept for its memory
+    std::string payload_;   // reused: what the ring gave last
+    TimePoint gather_until_{};
 
     RowPosition walk_at_{};   // of the walk that is under way
     RowPosition range_at_{};  // of the range that the ring pointed to

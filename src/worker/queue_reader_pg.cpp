@@ -19,7 +19,7 @@ std::int64_t unix_microseconds(TimestampTz when) {
 bool FoundRows::visit(void *self, RowPosition position, TransactionId, std::int64_t queued_at,
                       std::string_view payload) {
     auto &found = *static_cast<FoundRows *>(self);
-    if (is_confirmed(found.places_, position) ||
+    if ((found.places_ && is_confirmed(*found.places_, position)) ||
         std::binary_search(found.except_.begin(), found.except_.end(), position.pack()))
         return true;
     found.rows_.push_back(

@@ -3,6 +3,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -19,9 +20,9 @@ std::int64_t unix_microseconds(TimestampTz when);
 
 class FoundRows {
  public:
-    // Looks for rows that not all of `places` confirmed and that are not at one of the sorted positions
-    // `except`, up to `limit` bytes of payload.
-    FoundRows(Places places, std::size_t limit, std::vector<std::uint64_t> except = {})
+    // Looks for rows that not all of `places` confirmed (nothing: whose confirmations are not known) and that
+    // are not at one of the sorted positions `except`, up to `limit` bytes of payload.
+    FoundRows(std::optional<Places> places, std::size_t limit, std::vector<std::uint64_t> except = {})
         : places_(places), limit_(limit), except_(std::move(except)) {}
 
     // Reads from `at` through last_block, in a transaction of its own. Moves `at`; its block is kWalkEnd when
@@ -42,7 +43,7 @@ class FoundRows {
     static bool visit(void *self, RowPosition position, TransactionId xmin, std::int64_t queued_at,
                       std::string_view payload);
 
-    const Places places_;
+    const std::optional<Places> places_;
     const std::size_t limit_;
     const std::vector<std::uint64_t> except_;
     std::vector<Found> rows_;

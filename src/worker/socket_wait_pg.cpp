@@ -18,6 +18,7 @@ std::uint32_t wait_event() {
 }
 
 constexpr int kMaxEvents = 32;
+constexpr int kLatchPosition = 0;
 
 }  // namespace
 
@@ -38,12 +39,15 @@ void SocketWait::rebuild(const std::vector<WaitedSocket> &sockets) {
     waited_ = sockets;
 }
 
-std::vector<ReadySocket> SocketWait::wait(const std::vector<WaitedSocket> &sockets, long timeout_ms) {
+std::vector<ReadySocket> SocketWait::wait(const std::vector<WaitedSocket> &sockets, long timeout_ms,
+                                          bool deaf) {
     if (set_ == nullptr || sockets != waited_)
         rebuild(sockets);
     WaitEvent events[kMaxEvents];
-    const int count =
-        call([&] { return WaitEventSetWait(set_, timeout_ms, events, kMaxEvents, wait_event()); });
+    const int count = call([&] {
+        ModifyWaitEvent(set_, kLatchPosition, WL_LATCH_SET, deaf ? nullptr : MyLatch);
+        return WaitEventSetWait(set_, timeout_ms, events, kMaxEvents, wait_event());
+    });
     std::vector<ReadySocket> ready;
     for (int n = 0; n < count; ++n) {
         const WaitEvent &event = events[n];

@@ -26,9 +26,10 @@ struct ReadySocket {
 
 class SocketWait {
  public:
-    // Waits until the latch is set, a socket is ready or timeout_ms passed (-1: none); resets the latch. Ends
-    // the process if the postmaster dies. Throws PgError.
-    std::vector<ReadySocket> wait(const std::vector<WaitedSocket> &sockets, long timeout_ms);
+    // Waits until the latch is set (and resets it), a socket is ready or timeout_ms passed (-1: none). A deaf
+    // wait leaves the latch alone: whoever sets it meanwhile is spared a system call, and the next wait sees
+    // it. Ends the process if the postmaster dies. Throws PgError.
+    std::vector<ReadySocket> wait(const std::vector<WaitedSocket> &sockets, long timeout_ms, bool deaf);
 
  private:
     void rebuild(const std::vector<WaitedSocket> &sockets);
