@@ -63,4 +63,4 @@ lint:
 
 format:
 	clang-format -i $(wildcard src/*.h src/*.cpp $(STAGES:%=src/%/*.h) $(STAGES:%=src/%/*.cpp) test/unit/*.h test/unit/*.cpp \
-	  demo/*.h demo/*.cpp)
+	  demo/*.h demo/*.cpp bench/*.h bench/*.cpp)

@@ -7,7 +7,7 @@ my ($line_limit, $block_limit) = (500, 60);
 my $breaches = 0;
 
 my @sources = files(qw(src/*.h src/*.cpp src/*/*.h src/*/*.cpp));
-my @others = files(qw(test/unit/*.h test/unit/*.cpp demo/*.h demo/*.cpp));
+my @others = files(qw(test/unit/*.h test/unit/*.cpp demo/*.h demo/*.cpp bench/*.h bench/*.cpp));
 
 for my $file (@sources) {
     my $text = without_comments(read_file($file));
