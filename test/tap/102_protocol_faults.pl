@@ -167,6 +167,7 @@ sub least_rights {
     is($user{publisher}->command('FCALL_RO', 'cs_peek', 1, 'shop:a', 'shop')->[0], 0, 'and at keys');
     is($user{publisher}->command('UNLINK', 'shop:a'), 0, 'deletes plain keys');
     is(scalar @{ $user{publisher}->command('SCAN', 0, 'MATCH', 'shop:*') }, 2, 'walks them');
+    like($user{publisher}->command('INFO', 'server'), qr/^run_id:/m, 'sees restarts');
     is($user{publisher}->command('PUBLISH', 'cs:inv:shop', '{}'), 0, 'announces');
     like($user{publisher}->command('XADD', 'cs:log:shop', 'MAXLEN', '~', 1000, '*', 'r', '{}'), qr/^\d+-\d+$/, 'and logs');
     like($user{publisher}->reply(@$_), qr/^NOPERM /, "no $_->[0]")
