@@ -50,8 +50,8 @@ is($down->[4], 't', 'and when that was');
 like($down->[5], qr/waiting|backing off|circuit open|connecting/, "its state: $down->[5]");
 my ($up) = $sql->rows(q{SELECT state, connected, pending_transactions, pending_bytes, in_flight, circuit, last_lag >= 0, mode FROM cache_sync.targets WHERE name = 'up'});
 is_deeply($up, [ 'connected', 't', 0, 0, 0, 'closed', 't', 'functions' ], 'the live target');
-# At least: a message that was sent twice is as good as one.
-is(value(q{published_keys >= 6 AND published_patterns >= 1 FROM cache_sync.stat_targets WHERE name = 'up'}), 't', 'it was told 6 keys and 1 pattern');
+# A message that was sent twice is as good as one, and a key that two transactions touched may be sent once.
+is(value(q{published_keys >= 5 AND published_patterns >= 1 FROM cache_sync.stat_targets WHERE name = 'up'}), 't', 'it was told 5 keys or more, and the pattern');
 is(value(q{lag_p50 > 0 AND lag_p50 <= lag_p95 AND lag_p95 <= lag_p99 AND lag_p99 <= lag_max FROM cache_sync.stat_targets WHERE name = 'up'}), 't', 'lag percentiles are in order');
 is(value(q{published_keys = 0 AND errors > 0 FROM cache_sync.stat_targets WHERE name = 'down'}), 't', 'the dead one was told nothing');
 is_deeply([ $sql->rows('SELECT transactions, keys FROM cache_sync.stat_capture') ], [ [ 5, 6 ] ], 'stat_capture');
