@@ -144,8 +144,8 @@ $$;
 COMMENT ON FUNCTION cache_sync.register_table(regclass, text, text[], name[], text) IS
 'Makes changes of the table''s rows invalidate cache keys and tags; returns the rule''s id. relation: a table you own; its '
 'partitions and inheritance children are included. key, tags: templates such as ''product:{product_id}'' ({column} is '
-'percent-encoded, {column|raw} is not, {{ and }} are braces). columns: an UPDATE counts only if one of these changed. '
-'condition: SQL predicate over the row; a change counts if the old or the new row satisfies it. Registering the same '
+'percent-encoded, {column|raw} is not, {{ and }} are braces). columns: an UPDATE counts only if one of these, or of the templates'' columns, changed. '
+'condition: SQL predicate over the row; a change counts if the old or the new row satisfies it, and always if only one does. Registering the same '
 'relation and key again updates the rule. Errors: insufficient_privilege, undefined_column, wrong_object_type, '
 'invalid_parameter_value (bad template, with its offset), and those of parsing the condition.';
 

@@ -73,8 +73,10 @@ bool concerns(const CompiledRule &rule, const RowChange &change) {
         bool is_watched = false;
         for (int n = 0; n < rule.watched_count && !is_watched; ++n)
             is_watched = has_changed(change, *rule.watched[n]);
+        // A row that enters or leaves the condition counts, whatever took it there.
         if (!is_watched)
-            return false;
+            return rule.condition != nullptr &&
+                   satisfies(*rule.condition, change.old_row) != satisfies(*rule.condition, change.new_row);
     }
     return rule.condition == nullptr || satisfies(*rule.condition, change.old_row) ||
            satisfies(*rule.condition, change.new_row);

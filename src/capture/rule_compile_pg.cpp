@@ -112,7 +112,10 @@ void Compiler::compile_parts(std::string_view text, NameTemplate &name) {
 
 void Compiler::compile_watched(const StoredRule &stored, CompiledRule &rule) {
     rule.has_watched = stored.has_columns;
-    rule.watched = allocate<const RuleColumn *>(stored.column_count);
+    int most = stored.column_count;
+    for (int n = 0; n < rule.name_count; ++n)
+        most += rule.names[n].column_count;
+    rule.watched = allocate<const RuleColumn *>(most);
     for (int n = 0; n < stored.column_count; ++n) {
         const RuleColumn *const watched = column(stored.columns[n]);
         if (watched != nullptr) {
@@ -122,6 +125,13 @@ void Compiler::compile_watched(const StoredRule &stored, CompiledRule &rule) {
                  "Until that is put right, every change of a row counts.");
             rule.has_watched = false;
         }
+    }
+    // A row that gets another key or tag leaves what is cached under the old one.
+    for (int n = 0; n < rule.name_count; ++n) {
+        const NameTemplate &name = rule.names[n];
+        rule.has_watched = rule.has_watched && name.is_usable;
+        for (int c = 0; c < name.column_count; ++c)
+            rule.watched[rule.watched_count++] = name.columns[c];
     }
 }
 
