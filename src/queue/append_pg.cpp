@@ -49,7 +49,8 @@ int lock_queue_table(const QueueTables &tables, DatabaseSlot *slot) {
             return table;
         table = (table + 1) % kQueueTables;
     }
-    LockRelationOid(tables.oid[table], RowExclusiveLock);  // somebody locks all three by hand
+    LockRelationOid(tables.oid[table],
+                    RowExclusiveLock);  // DROP EXTENSION, or somebody locks all three by hand
     return table;
 }
 
@@ -172,7 +173,9 @@ void append_rows(std::string_view log, bool spilled) {
     if (slot != nullptr)
         attach_area_if_possible();
     const int table = lock_queue_table(*tables, slot);
-    Relation relation = table_open(tables->oid[table], NoLock);
+    Relation relation = try_table_open(tables->oid[table], NoLock);
+    if (relation == nullptr)
+        return;  // DROP EXTENSION committed while we waited for the table
     insert_rows(relation, table, log, spilled, slot != nullptr ? &slot->capture : nullptr);
     table_close(relation, NoLock);
 }

@@ -16,8 +16,11 @@ extern "C" {
 #include "catalog/pg_database.h"
 #include "commands/dbcommands.h"
 #include "commands/defrem.h"
+#include "executor/spi.h"
 #include "miscadmin.h"
 #include "nodes/parsenodes.h"
+#include "nodes/value.h"  // strVal
+#include "storage/lmgr.h"
 #include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/syscache.h"
@@ -151,6 +154,38 @@ void commit_prepared(const Statement &statement) {
     });
 }
 
+bool drops_extension(Node *node) {
+    if (!IsA(node, DropStmt) || castNode(DropStmt, node)->removeType != OBJECT_EXTENSION)
+        return false;
+    ListCell *cell;
+    foreach (cell, castNode(DropStmt, node)->objects)
+        if (strcmp(strVal(lfirst(cell)), "cache_sync") == 0)
+            return true;
+    return false;
+}
+
+// Writers lock their table first and the queue at their commit. DROP EXTENSION ... CASCADE would do it the
+// other way round and end some writer's commit by a deadlock: so it gets the tables before.
+void lock_registered_tables() {
+    entry([] {
+        call([] {
+            SPI_connect();
+            if (SPI_execute("SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p"
+                            " ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+                            " WHERE n.nspname = 'cache_sync' AND p.proname IN ('capture', 'capture_truncate')"
+                            " ORDER BY 1",
+                            false, 0) == SPI_OK_SELECT)
+                for (uint64 n = 0; n < SPI_processed; ++n) {
+                    bool is_null;
+                    LockRelationOid(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[n],
+                                                                   SPI_tuptable->tupdesc, 1, &is_null)),
+                                    AccessExclusiveLock);
+                }
+            SPI_finish();
+        });
+    });
+}
+
 bool concerns_launcher(Node *node) {
     switch (nodeTag(node)) {
         case T_CreateExtensionStmt:
@@ -200,6 +235,8 @@ void utility_hook(PlannedStmt *planned, const char *text, bool read_only_tree, P
             run(statement);
         return;
     }
+    if (drops_extension(node) && IsTransactionState() && superuser())
+        lock_registered_tables();
     const bool launcher = concerns_launcher(node);
     const bool publisher = concerns_publisher(node);
     const Oid database = IsTransactionState() ? database_in_the_way(node) : InvalidOid;
