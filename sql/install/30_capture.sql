@@ -50,6 +50,12 @@ RETURNS integer
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'cache_sync_delete_rules';
 
+-- In REPEATABLE READ and SERIALIZABLE: serialization_failure if rules changed since the transaction's snapshot.
+CREATE FUNCTION cache_sync._check_snapshot()
+RETURNS void
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'cache_sync_check_snapshot';
+
 CREATE FUNCTION cache_sync.invalidate(VARIADIC keys text[])
 RETURNS void
 LANGUAGE C

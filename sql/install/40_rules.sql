@@ -80,6 +80,7 @@ AS $$
 DECLARE
     item record;
 BEGIN
+    PERFORM cache_sync._check_snapshot();
     -- First what is surplus: a partition's own row trigger is in the way of the one cloned from its parent.
     FOR item IN SELECT f.member::regclass AS member, f.trigger_name
                 FROM cache_sync._trigger_faults(relation) f WHERE f.fault = 'surplus' LOOP
@@ -201,3 +202,30 @@ CREATE TRIGGER rules_written
     AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON cache_sync.rule
     FOR EACH STATEMENT EXECUTE FUNCTION cache_sync._rules_written();
 ALTER TABLE cache_sync.rule ENABLE ALWAYS TRIGGER rules_written;
+
+-- A dump that is being restored: pg_dump's scripts set exactly these two, nobody else sets both. The caller's search_path is
+-- what is looked at, so it is not pinned, and names and operators are written in full.
+CREATE FUNCTION cache_sync._is_restoring()
+RETURNS boolean
+LANGUAGE sql STABLE
+AS $$
+    SELECT pg_catalog.current_setting('check_function_bodies') OPERATOR(pg_catalog.=) 'off'
+           AND pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) ''
+$$;
+
+-- The publisher may have met its targets before their rules were restored, and not have known which keys to flush.
+CREATE FUNCTION cache_sync._rules_restored()
+RETURNS trigger
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cache_sync._queue_flush(NULL);
+    RETURN NULL;
+END
+$$;
+
+CREATE TRIGGER rules_restored
+    AFTER INSERT ON cache_sync.rule
+    FOR EACH STATEMENT WHEN (cache_sync._is_restoring()) EXECUTE FUNCTION cache_sync._rules_restored();
+ALTER TABLE cache_sync.rule ENABLE ALWAYS TRIGGER rules_restored;

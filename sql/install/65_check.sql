@@ -112,8 +112,8 @@ AS $$
                 THEN 'See cache_sync.targets for the one that is behind, and cache_sync.workers.' END
     FROM (SELECT count(DISTINCT q.xid), clock_timestamp() - min(q.queued_at) AS age
           FROM cache_sync._queue() q
-          -- With every target paused, or none at all, nothing is late.
-          WHERE EXISTS (SELECT FROM cache_sync._target t WHERE NOT t.paused)) q
+          -- What only paused targets miss is not late.
+          WHERE EXISTS (SELECT FROM cache_sync.targets t WHERE NOT t.paused AND t.pending_transactions > 0)) q
     UNION ALL
     SELECT v.* FROM cache_sync._verdict('queue tables', cache_sync._queue_tables_held('1 minute'),
         'no transaction keeps one from being emptied', 'held back',

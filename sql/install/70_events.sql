@@ -5,8 +5,7 @@
 -- These run for everybody's DDL, so they leave at once where no rule is concerned, and fail it only where a rule could not
 -- follow: a column that it needs is dropped, or gets a name that a template cannot hold.
 
--- A dump that is being restored brings its own triggers and must not find ours in place already. pg_dump's scripts
--- set exactly these two; nobody else sets both.
+-- A dump that is being restored brings its own triggers and must not find ours in place already.
 CREATE FUNCTION cache_sync._ddl()
 RETURNS event_trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -15,10 +14,8 @@ BEGIN
     IF pg_catalog.current_setting('cache_sync_internal.busy', true) OPERATOR(pg_catalog.=) 'on' THEN
         RETURN;
     END IF;
-    -- No pinned search_path here, because the caller's is looked at: so names and operators are written in full.
-    PERFORM cache_sync._follow_ddl(
-        pg_catalog.current_setting('check_function_bodies') OPERATOR(pg_catalog.=) 'off'
-        AND pg_catalog.current_setting('search_path') OPERATOR(pg_catalog.=) '');
+    -- No pinned search_path here, because the caller's is looked at.
+    PERFORM cache_sync._follow_ddl(cache_sync._is_restoring());
 END
 $$;
 
@@ -32,6 +29,7 @@ DECLARE
     changed oid;
     tag text;
 BEGIN
+    PERFORM cache_sync._check_snapshot();
     IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
         RETURN;
     END IF;
@@ -80,9 +78,11 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     IF changed = 'cache_sync.rule'::regclass THEN
-        ALTER TABLE cache_sync.rule ENABLE ALWAYS TRIGGER rule_changed, ENABLE ALWAYS TRIGGER rules_written;
+        ALTER TABLE cache_sync.rule ENABLE ALWAYS TRIGGER rule_changed, ENABLE ALWAYS TRIGGER rules_written,
+                                     ENABLE ALWAYS TRIGGER rules_restored;
         PERFORM cache_sync._remember_columns();
         PERFORM cache_sync._wake();
+        PERFORM cache_sync._queue_flush(NULL);
     ELSIF cache_sync._is_covered(changed) THEN
         PERFORM cache_sync._place_triggers(changed, true);
     END IF;
@@ -232,6 +232,7 @@ AS $$
 DECLARE
     item record;
 BEGIN
+    PERFORM cache_sync._check_snapshot();
     FOR item IN SELECT r.id, r.relation, r.key, o.address_names[3] AS column
                 FROM pg_event_trigger_dropped_objects() o
                 JOIN cache_sync.rule r ON r.relation = o.objid
