@@ -102,14 +102,28 @@ sub write_until_stopped {
     $self->{count}->autoflush(1);
     @$self{qw(writer seq)} = ($writer, 0);
     until (-e "$self->{dir}/stop") {
+        my $fresh = !$self->{sql};
         $self->{sql} //= eval { CacheSync::Sql->new($self->{node}, database => $self->{database}) };
         if (!$self->{sql}) {
             usleep(20_000);
             next;
         }
+        if ($fresh && $self->{prepared} && !eval { $self->roll_back_leftovers; 1 }) {
+            $self->{sql}->close;
+            $self->{sql} = undef;
+            next;
+        }
         $self->transaction;
         usleep(rand 2 * $self->{pause}) if $self->{pause};
     }
+    return;
+}
+
+# What this writer prepared before its session was lost holds locks that the other writers wait for.
+sub roll_back_leftovers {
+    my ($self) = @_;
+    my $names = "SELECT gid FROM pg_prepared_xacts WHERE gid LIKE 'w$self->{writer}\\_%'";
+    $self->{sql}->run("ROLLBACK PREPARED '$_->[0]'") for $self->{sql}->rows($names);
     return;
 }
 
