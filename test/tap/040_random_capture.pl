@@ -9,7 +9,7 @@ use Test::More;
 use CacheSync::CaptureRun;
 
 my $seed = $ENV{CS_SEED} // int rand 1_000_000;
-my $rounds = $ENV{CS_STEPS} // 20;
+my $rounds = $ENV{CS_STEPS} // 16;
 diag "seed $seed";
 my $run = CacheSync::CaptureRun->new(seed => $seed);
 my $began = time;
@@ -29,5 +29,8 @@ cmp_ok($run->seen('must go'), '>', 150 * $rounds, 'entries that had to go');
 cmp_ok($run->seen('must stay'), '>', 150 * $rounds, 'entries that had to stay');
 cmp_ok($run->seen('valid entries'), '>', 150 * $rounds, 'entries that readers filled while rows changed');
 cmp_ok($run->seen("changes $_"), '>', 10 * $rounds, "changes of kind $_") for qw(I U D);
+for my $kind ('INSERT', 'ON CONFLICT', 'UPDATE', 'DELETE', 'COPY', 'MERGE', 'WITH', 'DO', 'SAVEPOINT', 'ROLLBACK TO', 'ROLLBACK', 'PREPARE TRANSACTION', 'COMMIT PREPARED', 'ROLLBACK PREPARED') {
+    cmp_ok($run->seen("did $kind"), '>', $kind =~ /PREPARE/ ? 0 : $rounds, "$kind that succeeded");
+}
 cmp_ok($run->seen('heard'), '>', 10 * $rounds, 'announcements whose rows were looked up at once');
 done_testing();

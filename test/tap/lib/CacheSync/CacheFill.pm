@@ -2,7 +2,7 @@
 # key or a tag; its value is what those rows hold.
 #
 #   my $fill = CacheSync::CacheFill->new($node, $schema, $redis);
-#   my $entries = $fill->universe; $fill->fill_all($entries);
+#   my $entries = $fill->universe($fill->contents); $fill->fill_all($entries);
 #   my ($valid, $stale) = $fill->compare($entries, $fill->contents);
 package CacheSync::CacheFill;
 use strict;
@@ -63,7 +63,7 @@ sub contents {
 sub add_row {
     my ($self, $lines, $rule, $row) = @_;
     return if $rule->{condition} && !$rule->{condition}{holds}->($row);
-    my $line = join "\0", map { defined $row->{$_} ? "=$row->{$_}" : '' } @{ $rule->{shown} };
+    my $line = join "\0", map { defined $row->{$_} ? "=$row->{$_}" : '' } @{ $rule->{watched} };
     my $key = $rule->{key} ? $self->{schema}->render($rule->{key}, $row, 0) : undef;
     push @{ $lines->{key}{ $rule->{number} }{$key} }, $line if defined $key;
     for my $template (@{ $rule->{tags} }) {
@@ -75,8 +75,7 @@ sub add_row {
 
 # Names of rows that are there, and of some that are not: an application caches absences too.
 sub universe {
-    my ($self) = @_;
-    my $contents = $self->contents;
+    my ($self, $contents) = @_;
     my @entries;
     for my $rule ($self->{schema}->rules) {
         my %key = map { $_ => 1 } first_of($keys_of_rule, keys %{ $contents->{key}{ $rule->{number} } });
@@ -165,7 +164,6 @@ sub fill_all {
 sub fill_until {
     my ($self, $stop, $entries) = @_;
     my ($client, $sql);
-    my @groups = values %{ { map { $_->{rule}{table}{name} => 1 } @$entries } };
     my %of;
     push @{ $of{ $_->{rule}{table}{name} } }, $_ for @$entries;
     my @tables = sort keys %of;
@@ -196,7 +194,7 @@ sub compare {
         for my $n (0 .. $#_) {
             my $entry = $_[$n];
             die "not an answer: $peeks[$n]" unless ref $peeks[$n] eq 'ARRAY';
-            next unless $peeks[$n][0] && $entry->{rule}{is_complete};
+            next unless $peeks[$n][0];
             $valid++;
             my $value = $contents->{ $entry->{kind} }{ $entry->{rule}{number} }{ $entry->{name} } // 'nothing';
             push @stale, { entry => $entry, value => $values[$n] } if $values[$n] ne $value;

@@ -90,8 +90,8 @@ sub round {
     $self->{crashed} = $self->{fault} =~ /^kill/;
     # Whoever was away, or is new, publishes again what the queue still holds.
     $self->{repeats} = $self->{fault} =~ /^(kill|end the publisher|pause plain)/;
-    my %entries = map { $_ => $self->{fill}{$_}->universe } keys %{ $self->{fill} };
     my $before = $self->{fill}{plain}->contents;
+    my %entries = map { $_ => $self->{fill}{$_}->universe($before) } sort keys %{ $self->{fill} };
     $self->{fill}{plain}->set_all($entries{plain});
     $self->{fill}{filled}->fill_all($entries{filled});
     $self->work($entries{filled});
@@ -225,8 +225,11 @@ sub differs {
 sub touch {
     my ($self, $rule, $change, $touched) = @_;
     my @rows = grep { defined } @$change{qw(old new)};
-    return if $change->{kind} eq 'U' && !differs($change, @{ $rule->{columns} // [ keys %{ $change->{new} } ] });
-    return if $rule->{condition} && !grep { $rule->{condition}{holds}->($_) } @rows;
+    my $satisfying = $rule->{condition} ? grep { $rule->{condition}{holds}->($_) } @rows : @rows;
+    return if !$satisfying;
+    # Without a list every column counts, those that only a child has as well.
+    my @watched = $rule->{columns} ? @{ $rule->{watched} } : keys %{ $change->{new} // {} };
+    return if $change->{kind} eq 'U' && $satisfying == 2 && !differs($change, @watched);
     for my $row (@rows) {
         my $key = $rule->{key} ? $self->{schema}->render($rule->{key}, $row, 0) : undef;
         $touched->{key}{$key} = 1 if defined $key;
@@ -260,7 +263,7 @@ sub judge_plain {
         my $rule = $entry->{rule};
         my $hit = $touched->{ $entry->{kind} }{$name} || ($entry->{kind} eq 'key' && $touched->{truncated}{ $rule->{number} }) || $touched->{flushed};
         my $contents = sub { $_[0]{ $entry->{kind} }{ $rule->{number} }{$name} // '' };
-        my $changed = $rule->{is_complete} && $contents->($before) ne $contents->($after);
+        my $changed = $contents->($before) ne $contents->($after);
         $self->count($hit ? 'must go' : 'must stay');
         $self->count('content changed') if $changed;
         my $text = "$entry->{kind} $name of rule $rule->{number} ($rule->{sql}), fault: $self->{fault}";
@@ -397,6 +400,7 @@ sub read_child_logs {
             chomp $line;
             my ($kind, $text) = split /\t/, $line, 2;
             if ($kind eq 'heard') { $self->count('heard', $text) }
+            elsif ($kind eq 'did') { $self->count("did $1", $2) if $text =~ /^(.*)\t(\d+)$/ }
             else { $self->found($kind, $text) }
         }
         $self->{read}{$file} = tell $in;

@@ -18,14 +18,14 @@ sub new {
     return $self;
 }
 
-sub session { my ($self) = @_; return CacheSync::Sql->new($self->{node}, options => $settings =~ s/TimeZone=UTC/TimeZone=UTC/r) }
+sub session { my ($self) = @_; return CacheSync::Sql->new($self->{node}, options => $settings) }
 
 # Changes of the transactions that committed since the last call, in the order of the commits.
 sub read {
     my ($self) = @_;
     my $sql = $self->session;
-    # A commit that did not wait for its log is in the log behind a later one that did.
-    $sql->run('BEGIN; SET LOCAL synchronous_commit = on; SELECT pg_current_xact_id(); COMMIT');
+    # Decoding ends where the log was flushed to, and not every commit has waited for that.
+    $sql->run(q{SELECT pg_logical_emit_message(false, 'change_log', '', true)});
     my @rows = $sql->rows(q{SELECT lsn - '0/0', xid, data FROM pg_logical_slot_get_changes('change_log', NULL, NULL, 'skip-empty-xacts', '1')});
     $sql->close;
     my (@changes, @transaction);
@@ -48,7 +48,7 @@ my $name = qr/(?:"(?:[^"]|"")+"|[^\s".:,]+)/;
 
 sub changes_of {
     my ($text, $xid) = @_;
-    return if $text =~ /^table cache_sync\./;
+    return if $text =~ /^(?:table cache_sync\.|message:)/;
     $text =~ /\Gtable /gc or die "not a change: $text";
     my @tables;
     do { $text =~ /\G($name\.$name)/gc or die "no table: $text"; push @tables, $1 } while $text =~ /\G, /gc;

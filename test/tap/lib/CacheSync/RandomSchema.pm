@@ -331,14 +331,10 @@ sub make_rule {
     push @{ $rule->{tags} }, make_template("all$number") if rand() < 0.3;
     $rule->{columns} = [ map { $_->{name} } (shuffle @columns)[ 0 .. 1 + int rand 3 ] ] if rand() < 0.3;
     $rule->{condition} = pick(@conditions) if rand() < 0.35;
+    # What an UPDATE must change to count, unless it changes what the condition says: these, and what gives the row its names.
     my @templates = grep { defined } $rule->{key}, @{ $rule->{tags} };
-    my @used = map { $_->{column}{name} } grep { ref } map { @{ $_->{parts} } } @templates;
-    push @{ $rule->{columns} }, grep { rand() < 0.8 } @used, $rule->{condition} ? @{ $rule->{condition}{columns} } : () if $rule->{columns};
-    $rule->{columns} = [ uniq @{ $rule->{columns} } ] if $rule->{columns};
-    # What an entry shows of its rows. With a column list that leaves out what decides on the key, it may be stale by contract.
-    my %watched = map { $_ => 1 } @{ $rule->{columns} // [ map { $_->{name} } @columns ] };
-    $rule->{shown} = [ sort keys %watched ];
-    $rule->{is_complete} = !grep { !$watched{$_} } @used, $rule->{condition} ? @{ $rule->{condition}{columns} } : ();
+    my @named = map { $_->{column}{name} } grep { ref } map { @{ $_->{parts} } } @templates;
+    $rule->{watched} = [ sort(uniq($rule->{columns} ? (@{ $rule->{columns} }, @named) : map { $_->{name} } @columns)) ];
     $rule->{sql} = registration($rule);
     push @{ $table->{rules} }, $rule;
     push @{ $self->{rules} }, $rule;

@@ -32,6 +32,7 @@ sub run {
         print { $self->{count} } '.' if $self->{count};
     }
     $self->{sql}->close if $self->{sql};
+    print { $self->{log} } map { "did\t$_\t$self->{did}{$_}\n" } sort keys %{ $self->{did} };
     return;
 }
 
@@ -193,15 +194,23 @@ sub beat {
     return "INSERT INTO public.beat VALUES ($number)";
 }
 
+# What succeeds is counted by its kind.
 sub send {
     my ($self, $statement) = @_;
     my $sql = $self->{sql};
     $self->{last} = ref $statement ? $statement->{copy} : $statement;
-    return $sql->run($statement) unless ref $statement;
-    # The data may follow at once: if COPY is refused, the server skips it.
-    $sql->send($statement->{copy});
-    $sql->write('d' . pack('N', 4 + length $statement->{data}) . $statement->{data} . 'c' . pack('N', 4));
-    return $sql->finish;
+    my $tag;
+    if (ref $statement) {
+        # The data may follow at once: if COPY is refused, the server skips it.
+        $sql->send($statement->{copy});
+        $sql->write('d' . pack('N', 4 + length $statement->{data}) . $statement->{data} . 'c' . pack('N', 4));
+        $tag = $sql->finish;
+    } else {
+        $tag = $sql->run($statement);
+    }
+    $self->{did}{$1}++ if $self->{last} =~ /^((?:COMMIT|ROLLBACK) PREPARED|PREPARE TRANSACTION|ROLLBACK TO|\w+)/;
+    $self->{did}{'ON CONFLICT'}++ if $self->{last} =~ /ON CONFLICT .* DO UPDATE/;
+    return $tag;
 }
 
 1;
