@@ -170,7 +170,7 @@ void append_rows(std::string_view log, bool spilled) {
     if (tables == nullptr)
         return;
     DatabaseSlot *slot = my_slot();
-    if (slot != nullptr)
+    if (slot != nullptr && attached_ring() == nullptr)
         attach_area_if_possible();
     const int table = lock_queue_table(*tables, slot);
     Relation relation = try_table_open(tables->oid[table], NoLock);
