@@ -1,8 +1,9 @@
 // Which target confirmed which row of the queue: one bit for each, in the area of the database.
 //
 // Rows are never updated or deleted to say so: that is what keeps a held snapshot from bloating the queue.
-// The marks are lost with shared memory, and a new publisher forgets them; then what the tables still hold is
-// published again. The publisher alone writes. Others (cache_sync.queue) hold the slot's lock in shared mode.
+// The marks are lost with shared memory; then what the tables still hold is published again. They stay for
+// the next publisher. The publisher alone writes. Others (cache_sync.queue) hold the slot's lock in shared
+// mode.
 #pragma once
 
 #include "queue/row_position.h"

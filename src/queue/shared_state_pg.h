@@ -75,7 +75,8 @@ struct DatabaseSlot {
 
 // Figures of a target, written by the publisher alone; readers may see them torn by one.
 struct TargetFigures {
-    Oid server;  // 0: free
+    Oid server;              // 0: free
+    std::uint64_t endpoint;  // hash of what it is called and where it is: marks count for this one only
     bool caught_up, exempt, tags_lost, circuit_open;
     std::uint8_t state, mode;
     std::uint64_t published_keys, published_tags, published_patterns, batches, coalesced, retried;

@@ -1,6 +1,8 @@
 #include "worker/figures_pg.h"
 
 #include <algorithm>
+#include <functional>
+#include <string>
 
 #include "boundary.h"
 #include "queue/published_rows_pg.h"
@@ -58,23 +60,32 @@ void show_target(TargetFigures &figures, const Participant &participant) {
     show_error(figures, target);
 }
 
-// A target that was here before keeps its counters, but not its marks: it may have moved to another Redis.
+std::uint64_t endpoint_of(const TargetConfig &config) {
+    std::string text;
+    for (const std::string *part : {&config.url, &config.prefix, &config.source})
+        text.append(*part).push_back('\0');
+    return std::hash<std::string>()(text);
+}
+
+// A target that was here before, under an earlier publisher or before a pause, keeps its counters; and its
+// marks too, unless it is in another Redis now. (One that lost data is flushed, see joining_pg.)
 bool take_place(AreaRoot &area, Participant &participant) {
-    const Oid server = participant.target->config().id;
-    TargetFigures *free = nullptr;
-    for (auto &figures : area.targets) {
-        if (figures.server == server)
-            free = &figures;
-        else if (free == nullptr && figures.server == InvalidOid)
-            free = &figures;
-    }
-    if (free == nullptr)
+    const TargetConfig &config = participant.target->config();
+    TargetFigures *mine = nullptr;
+    for (auto &figures : area.targets)
+        if (figures.server == config.id || (mine == nullptr && figures.server == InvalidOid))
+            mine = &figures;
+    if (mine == nullptr)
         return false;
-    if (free->server != server) {
-        *free = TargetFigures{};
-        free->server = server;
+    participant.place = static_cast<int>(mine - area.targets);
+    const std::uint64_t endpoint = endpoint_of(config);
+    if (mine->server == config.id && mine->endpoint == endpoint)
+        return true;
+    if (mine->server != config.id) {
+        *mine = TargetFigures{};
+        mine->server = config.id;
     }
-    participant.place = static_cast<int>(free - area.targets);
+    mine->endpoint = endpoint;
     forget_marks_of_place(participant.place);
     return true;
 }
