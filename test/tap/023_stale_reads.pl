@@ -68,7 +68,7 @@ sub read_filling {
 # In rounds: writers stop, everything is published, and what is cached is compared with the source.
 my $number = 0;
 my (%stale, %compared);
-for my $round (1 .. 3) {
+for my $round (1 .. 6) {
     unlink "$dir/stop";
     for my $writer (1 .. 2) {
         in_child($number++, sub { $_[0]->run('UPDATE item SET n = n + 1 WHERE id = ' . (1 + int rand $rows)); usleep(rand 3000) });
