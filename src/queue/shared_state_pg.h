@@ -77,7 +77,7 @@ struct DatabaseSlot {
 struct TargetFigures {
     Oid server;              // 0: free
     std::uint64_t endpoint;  // hash of what it is called and where it is: marks count for this one only
-    bool caught_up, exempt, tags_lost, circuit_open;
+    bool exempt, tags_lost, circuit_open;
     std::uint8_t state, mode;
     std::uint64_t published_keys, published_tags, published_patterns, batches, coalesced, retried;
     std::uint64_t errors, connections, flushes;

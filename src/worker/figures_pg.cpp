@@ -51,7 +51,6 @@ void show_target(TargetFigures &figures, const Participant &participant) {
         figures.state = state;
     }
     figures.mode = static_cast<std::uint8_t>(target.mode());
-    figures.caught_up = participant.caught_up();
     figures.exempt = participant.exempt;
     figures.tags_lost = target.tags_lost();
     figures.circuit_open = target.circuit_open();

@@ -2,9 +2,10 @@
 //
 //   DROP, RENAME, ALTER .. TABLESPACE of a database, and copying one, fail while anybody is connected: the
 //     publisher is stopped before and started again after, whatever came out.
-//   CREATE / DROP EXTENSION, CREATE DATABASE: the launcher looks; servers and user mappings: the publisher
-//   reloads. COMMIT PREPARED: what the transaction queued was written long ago; the publisher reads it from
-//   the table.
+//   CREATE / DROP EXTENSION, CREATE DATABASE: the launcher looks.
+//   Servers and user mappings: the publisher reloads.
+//   DROP EXTENSION: takes the registered tables before the queue, as writers do.
+//   COMMIT PREPARED: what the transaction queued was written long ago; the publisher reads it from the table.
 #include "boundary.h"
 #include "queue/shared_state_pg.h"
 #include "worker/wake_pg.h"
