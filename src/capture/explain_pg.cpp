@@ -143,20 +143,6 @@ bool render_key(FunctionCallInfo call_info) {
     return render_key(call_info, {VARDATA_ANY(key_template), VARSIZE_ANY_EXHDR(key_template)}, values);
 }
 
-const char *kind_name(TouchKind kind) {
-    switch (kind) {
-        case TouchKind::key:
-            return "key";
-        case TouchKind::tag:
-            return "tag";
-        case TouchKind::pattern:
-            return "pattern";
-        case TouchKind::flush:
-            return "flush";
-    }
-    return "unknown";
-}
-
 void explain_row(FunctionCallInfo call_info) {
     InitMaterializedSRF(call_info, 0);
     if (call_info->args[0].isnull || call_info->args[1].isnull)

@@ -90,20 +90,6 @@ void walk_all(RowVisitor visit, void *context) {
     }
 }
 
-const char *name_of(TouchKind kind) {
-    switch (kind) {
-        case TouchKind::key:
-            return "key";
-        case TouchKind::tag:
-            return "tag";
-        case TouchKind::pattern:
-            return "pattern";
-        case TouchKind::flush:
-            return "flush";
-    }
-    return "unknown";
-}
-
 }  // namespace
 
 Unpublished count_unpublished(int place) {
@@ -135,7 +121,7 @@ Datum cache_sync_decode_payload(PG_FUNCTION_ARGS) {
         std::string_view payload(VARDATA_ANY(packed), VARSIZE_ANY_EXHDR(packed));
         while (const auto record = take_record(payload)) {
             RowWriter row;
-            row.text(name_of(record->kind));
+            row.text(kind_name(record->kind));
             row.value(PointerGetDatum(
                 cstring_to_text_with_len(record->text.data(), static_cast<int>(record->text.size()))));
             row.put(result);

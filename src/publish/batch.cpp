@@ -64,21 +64,28 @@ BatchBuilder::Slot *BatchBuilder::find(TouchKind kind, std::string_view text, st
     }
 }
 
-std::vector<Batch::Slice> &BatchBuilder::entries_of(TouchKind kind) {
+// Null: nothing that a target is told.
+std::vector<Batch::Slice> *BatchBuilder::entries_of(TouchKind kind) {
     switch (kind) {
-        case TouchKind::tag:
-            return batch_.tags_;
-        case TouchKind::pattern:
-            return batch_.patterns_;
-        case TouchKind::flush:
-            return batch_.flushes_;
         case TouchKind::key:
+            return &batch_.keys_;
+        case TouchKind::tag:
+            return &batch_.tags_;
+        case TouchKind::pattern:
+            return &batch_.patterns_;
+        case TouchKind::flush:
+            return &batch_.flushes_;
+        case TouchKind::relation:
+        case TouchKind::view:
             break;
     }
-    return batch_.keys_;
+    return nullptr;
 }
 
 void BatchBuilder::add(TouchKind kind, std::string_view text) {
+    std::vector<Batch::Slice> *entries = entries_of(kind);
+    if (entries == nullptr)
+        return;
     const std::uint32_t hash = hash_of(kind, text);
     Slot *slot = find(kind, text, hash);
     if (slot->generation == generation_) {
@@ -90,7 +97,7 @@ void BatchBuilder::add(TouchKind kind, std::string_view text) {
     const Batch::Slice slice{static_cast<std::uint32_t>(batch_.text_.size()),
                              static_cast<std::uint32_t>(text.size())};
     batch_.text_.append(text);
-    entries_of(kind).push_back(slice);
+    entries->push_back(slice);
     *slot = {generation_, hash, slice, kind};
     if (++entries_ * 2 > index_.size())
         grow();

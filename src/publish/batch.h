@@ -60,6 +60,7 @@ class BatchBuilder {
  public:
     BatchBuilder();
 
+    // Kinds that no target is told of are left out.
     void add(TouchKind kind, std::string_view text);
     void add_row(QueueRow row) { batch_.rows_.push_back(row); }
     bool empty() const { return batch_.rows_.empty(); }
@@ -79,7 +80,7 @@ class BatchBuilder {
     Slot *find(TouchKind kind, std::string_view text, std::uint32_t hash);
     std::uint32_t hash_of(TouchKind kind, std::string_view text) const;
     void grow();
-    std::vector<Batch::Slice> &entries_of(TouchKind kind);
+    std::vector<Batch::Slice> *entries_of(TouchKind kind);
 
     Batch batch_;
     std::vector<Slot> index_;  // its size is a power of two

@@ -2,6 +2,24 @@
 
 namespace cache_sync {
 
+const char *kind_name(TouchKind kind) {
+    switch (kind) {
+        case TouchKind::key:
+            return "key";
+        case TouchKind::tag:
+            return "tag";
+        case TouchKind::pattern:
+            return "pattern";
+        case TouchKind::flush:
+            return "flush";
+        case TouchKind::relation:
+            return "relation";
+        case TouchKind::view:
+            return "view";
+    }
+    return "unknown";
+}
+
 std::optional<Record> take_record(std::string_view &payload) {
     std::size_t at = 1, length = 0;
     for (int shift = 0;; shift += 7) {

@@ -19,7 +19,13 @@ enum class TouchKind : unsigned char {
     tag = 'T',      // a tag
     pattern = 'P',  // a Redis glob over keys (without prefix): every key that matches is invalid
     flush = 'F',    // the named target (empty: every target) is flushed as a whole
+    // For the refreshing of views; no target is told. The text is an oid in decimal.
+    relation = 'R',  // the contents of this relation changed: views over it are stale
+    view = 'V',      // this registered view is to be refreshed, however its inputs are
 };
+
+// The word for it in views.
+const char *kind_name(TouchKind kind);
 
 // A row of the queue holds at most this many bytes of records, so that it never needs TOAST.
 inline constexpr std::size_t kMaxRowPayload = 7900;

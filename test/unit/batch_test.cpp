@@ -9,6 +9,16 @@
 namespace cache_sync {
 namespace {
 
+TEST(Batch, LeavesOutWhatNoTargetIsTold) {
+    BatchBuilder builder;
+    builder.add(TouchKind::relation, "16384");
+    builder.add(TouchKind::view, "16390");
+    builder.add_row({17, 18});
+    EXPECT_FALSE(builder.empty());
+    EXPECT_EQ(builder.entries(), 0u);
+    EXPECT_EQ(builder.take().rows().size(), 1u);
+}
+
 TEST(Batch, KeepsEachEntryOnceInOrderOfAppearance) {
     BatchBuilder builder;
     EXPECT_TRUE(builder.empty());
