@@ -3,6 +3,7 @@
 #include "pg.h"
 
 extern "C" {
+#include "pgtime.h"
 #include "utils/guc.h"
 }
 
@@ -13,6 +14,41 @@ int setting_ring_size = 4096;
 int setting_batch_keys = 256;
 int setting_max_backoff = 30000;
 int setting_queue_limit = 1024;
+int setting_max_refresh_workers = 2;
+int setting_refresh_lock_timeout = 2000;
+int setting_history_limit = 100;
+char *setting_timezone = nullptr;
+
+namespace {
+
+bool check_timezone(char **value, void **, GucSource) {
+    if (**value == '\0' || pg_tzset(*value) != nullptr)
+        return true;
+    GUC_check_errdetail("\"%s\" is not a time zone that PostgreSQL knows.", *value);
+    GUC_check_errhint("See pg_timezone_names; empty is the server\'s TimeZone.");
+    return false;
+}
+
+void define_refresh_settings() {
+    DefineCustomIntVariable("cache_sync.max_refresh_workers",
+                            "Refreshes of materialized views that run at the same time in the cluster.",
+                            "Each takes a background worker of \"max_worker_processes\". 0: none is started.",
+                            &setting_max_refresh_workers, 2, 0, 64, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("cache_sync.refresh_lock_timeout",
+                            "How long a refresh waits for the lock on its view before it gives way.",
+                            "It tries again, and does not hold up in between who waits behind it.",
+                            &setting_refresh_lock_timeout, 2000, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
+                            nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("cache_sync.history_limit",
+                            "Refreshes of each view that cache_sync.refresh_history keeps.", nullptr,
+                            &setting_history_limit, 100, 1, 1000000, PGC_SIGHUP, 0, nullptr, nullptr,
+                            nullptr);
+    DefineCustomStringVariable("cache_sync.timezone", "Time zone of schedules.",
+                               "Empty: the TimeZone of the server\'s configuration.", &setting_timezone, "",
+                               PGC_SIGHUP, 0, check_timezone, nullptr, nullptr);
+}
+
+}  // namespace
 
 void define_settings() {
     DefineCustomBoolVariable("cache_sync.enabled", "Captures the changes that this session makes.",
@@ -32,6 +68,7 @@ void define_settings() {
                             "Size of the queue above which a target that is away is flushed as a whole.",
                             "Until then the queue keeps what such a target missed.", &setting_queue_limit,
                             1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr, nullptr);
+    define_refresh_settings();
     MarkGUCPrefixReserved("cache_sync");
 }
 
