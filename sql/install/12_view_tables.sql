@@ -6,7 +6,7 @@ CREATE TABLE cache_sync.view (
     schedule text,
     on_change boolean NOT NULL DEFAULT true,
     min_interval interval NOT NULL DEFAULT '1 second',
-    concurrently boolean,
+    "concurrently" boolean,  -- a reserved word
     statement_timeout interval
 );
 
@@ -40,7 +40,7 @@ CREATE TABLE cache_sync.refresh_run (
     started_at timestamp with time zone,
     finished_at timestamp with time zone,
     pid integer,
-    concurrently boolean,
+    "concurrently" boolean,  -- a reserved word
     rows_inserted bigint,
     rows_removed bigint,
     keys bigint,
