@@ -37,9 +37,8 @@ void *resize(void *block, std::size_t bytes) {
 
 TouchedSet touched(resize);
 bool written = false;  // PRE_COMMIT is past; what another extension's callback touches is written at once
-std::uint64_t rows_seen = 0;
 bool anything_touched = false;
-std::uint64_t kinds_queued[3] = {};  // keys, tags, all else
+CaptureTally tally;
 
 [[noreturn]] void out_of_memory() {
     throw Failure("53200", "out of memory").detail("cache_sync gathers what the transaction touched.");
@@ -48,8 +47,14 @@ std::uint64_t kinds_queued[3] = {};  // keys, tags, all else
 // Queues the records of the log.
 void queue(std::string_view log, bool spilled) {
     append_rows(log, spilled);
-    while (const auto record = take_record(log))
-        ++kinds_queued[record->kind == TouchKind::key ? 0 : record->kind == TouchKind::tag ? 1 : 2];
+    while (const auto record = take_record(log)) {
+        if (record->kind == TouchKind::key)
+            ++tally.keys;
+        else if (record->kind == TouchKind::tag)
+            ++tally.tags;
+        else if (record->kind == TouchKind::pattern || record->kind == TouchKind::flush)
+            ++tally.patterns;
+    }
 }
 
 // The transaction's log was queued already, and is needed as it is until the announcement.
@@ -92,23 +97,8 @@ void write_to_queue() {
     expect_announcement();
 }
 
-void count_transaction() {
-    DatabaseSlot *slot = my_slot();
-    if (slot == nullptr)
-        return;
-    CaptureCounters &capture = slot->capture;
-    pg_atomic_fetch_add_u64(&capture.transactions, 1);
-    pg_atomic_fetch_add_u64(&capture.rows, rows_seen);
-    pg_atomic_uint64 *const kinds[] = {&capture.keys, &capture.tags, &capture.patterns};
-    for (int n = 0; n < 3; ++n)
-        if (kinds_queued[n] != 0)
-            pg_atomic_fetch_add_u64(kinds[n], kinds_queued[n]);
-    if (touched.duplicates() != 0)
-        pg_atomic_fetch_add_u64(&capture.duplicates, touched.duplicates());
-}
-
 bool nothing_happened() {
-    return rows_seen == 0 && !anything_touched;
+    return tally.rows == 0 && !anything_touched;
 }
 
 void end_transaction() {
@@ -116,9 +106,8 @@ void end_transaction() {
     if (nothing_happened())
         return;
     touched.reset();
-    rows_seen = 0;
     anything_touched = false;
-    kinds_queued[0] = kinds_queued[1] = kinds_queued[2] = 0;
+    tally = {};
 }
 
 void follow_transaction(XactEvent event) {
@@ -131,8 +120,8 @@ void follow_transaction(XactEvent event) {
             break;
         case XACT_EVENT_COMMIT:
             if (!nothing_happened()) {
-                announce_rows();
-                count_transaction();
+                tally.duplicates = touched.duplicates();
+                announce_rows(tally);
             }
             end_transaction();
             break;
@@ -179,7 +168,7 @@ void touch(TouchKind kind, std::string_view text) {
 }
 
 void count_captured_row() {
-    ++rows_seen;
+    ++tally.rows;
 }
 
 }  // namespace cache_sync

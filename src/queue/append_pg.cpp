@@ -1,6 +1,7 @@
 #include "queue/append_pg.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "boundary.h"
 #include "queue/payload.h"
@@ -39,6 +40,7 @@ std::size_t pending_bytes = 0;
 BlockRange ranges[kQueueTables];
 bool expected = false;
 bool anything = false;
+std::uint64_t rows_written = 0, bytes_written = 0;  // not yet in the counters
 
 // A queue table that nobody is emptying right now, locked against that until the end of the transaction.
 // Writers never wait here: a table that is being emptied is not the active one, or will not be for long.
@@ -73,44 +75,59 @@ void remember(int table, const ItemPointerData &at, std::string_view payload, bo
     widen_range(table, block);
 }
 
-struct alignas(8) PayloadBuffer {
-    char bytes[VARHDRSZ + kMaxRowPayload + kMaxTouchLength];
-};
-PayloadBuffer buffer;
+// A row as heap_form_tuple() would make it for (timestamptz, bytea), both NOT NULL: in place, because the
+// general way costs more than all else that we do for a one-row transaction.
+struct alignas(MAXIMUM_ALIGNOF) RowBuffer {
+    static constexpr std::size_t kHeader = MAXALIGN(SizeofHeapTupleHeader);
+    static constexpr std::size_t kPayload = kHeader + sizeof(TimestampTz);
 
-Datum make_bytea(std::string_view payload) {
-    if (payload.size() + VARHDRSZ_SHORT <= VARATT_SHORT_MAX) {
-        SET_VARSIZE_SHORT(buffer.bytes, payload.size() + VARHDRSZ_SHORT);
-        std::memcpy(buffer.bytes + VARHDRSZ_SHORT, payload.data(), payload.size());
-    } else {
-        SET_VARSIZE(buffer.bytes, payload.size() + VARHDRSZ);
-        std::memcpy(buffer.bytes + VARHDRSZ, payload.data(), payload.size());
-    }
-    return PointerGetDatum(buffer.bytes);
+    char bytes[kPayload + VARHDRSZ + kMaxRowPayload + kMaxTouchLength];
+};
+RowBuffer buffer;
+
+// Puts the payload's bytea into the buffer; returns where it ends.
+std::size_t put_bytea(std::string_view payload) {
+    char *const at = buffer.bytes + RowBuffer::kPayload;
+    const bool is_short = payload.size() + VARHDRSZ_SHORT <= VARATT_SHORT_MAX;
+    const std::size_t header = is_short ? VARHDRSZ_SHORT : VARHDRSZ;
+    if (is_short)
+        SET_VARSIZE_SHORT(at, payload.size() + header);
+    else
+        SET_VARSIZE(at, payload.size() + header);
+    std::memcpy(at + header, payload.data(), payload.size());
+    return RowBuffer::kPayload + header + payload.size();
 }
 
-void insert_rows(Relation relation, int table, std::string_view log, bool spilled,
-                 CaptureCounters *counters) {
-    const Datum now = TimestampTzGetDatum(GetCurrentTimestamp());
+// Valid until the next one.
+HeapTupleData form_row(TimestampTz queued_at, std::string_view payload) {
+    auto *const header = reinterpret_cast<HeapTupleHeader>(buffer.bytes);
+    std::memset(header, 0, RowBuffer::kHeader);
+    header->t_hoff = RowBuffer::kHeader;
+    header->t_infomask = HEAP_HASVARWIDTH;
+    HeapTupleHeaderSetNatts(header, 2);
+    ItemPointerSetInvalid(&header->t_ctid);
+    std::memcpy(buffer.bytes + RowBuffer::kHeader, &queued_at, sizeof(queued_at));
+    HeapTupleData row{};
+    row.t_len = static_cast<std::uint32_t>(put_bytea(payload));
+    row.t_data = header;
+    ItemPointerSetInvalid(&row.t_self);
+    return row;
+}
+
+void insert_rows(Relation relation, int table, std::string_view log, bool spilled) {
+    const TimestampTz now = GetCurrentTimestamp();
     const CommandId command = GetCurrentCommandId(true);
     BulkInsertState bulk = log.size() > kMaxRowPayload ? GetBulkInsertState() : nullptr;
-    std::uint64_t rows = 0;
-    for (std::string_view rest = log; !rest.empty(); ++rows) {
+    for (std::string_view rest = log; !rest.empty(); ++rows_written) {
         const std::string_view row = first_row(rest);
         rest.remove_prefix(row.size());
-        Datum values[] = {now, make_bytea(row)};
-        bool nulls[] = {false, false};
-        HeapTuple tuple = heap_form_tuple(RelationGetDescr(relation), values, nulls);
-        heap_insert(relation, tuple, command, HEAP_INSERT_NO_LOGICAL, bulk);
-        remember(table, tuple->t_self, row, spilled);
-        heap_freetuple(tuple);
+        HeapTupleData tuple = form_row(now, row);
+        heap_insert(relation, &tuple, command, HEAP_INSERT_NO_LOGICAL, bulk);
+        remember(table, tuple.t_self, row, spilled);
     }
     if (bulk != nullptr)
         FreeBulkInsertState(bulk);
-    if (counters != nullptr) {
-        pg_atomic_fetch_add_u64(&counters->queue_rows, rows);
-        pg_atomic_fetch_add_u64(&counters->queue_bytes, log.size());
-    }
+    bytes_written += log.size();
 }
 
 // Attaching may fail for want of memory; then the rows are found in the table.
@@ -151,9 +168,9 @@ bool push_ranges(Ring *ring, RingEntry entry) {
 
 // What does not fit as rows goes as the blocks that they are in, and if not even that fits, as a word to
 // look.
-void push_all(DatabaseSlot *slot, Ring *ring) {
+void push_all(DatabaseSlot *slot, Ring *ring, TimestampTz now) {
     RingEntry entry{};
-    entry.visible_at = GetCurrentTimestamp() + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
+    entry.visible_at = now + (POSTGRES_EPOCH_JDATE - UNIX_EPOCH_JDATE) * USECS_PER_DAY;
     if (!push_rows(ring, entry))
         for (int n = 0; n < pending_count; ++n)
             widen_range(pending[n].table, pending[n].block);
@@ -161,6 +178,23 @@ void push_all(DatabaseSlot *slot, Ring *ring) {
         return;
     pg_atomic_write_u32(&slot->need_walk, 1);
     pg_atomic_fetch_add_u64(&slot->capture.ring_overflows, 1);
+}
+
+// Under the slot's lock: nobody else writes these.
+void add(pg_atomic_uint64 &counter, std::uint64_t more) {
+    if (more != 0)
+        pg_atomic_write_u64(&counter, pg_atomic_read_u64(&counter) + more);
+}
+
+void count(CaptureCounters &counters, const CaptureTally &tally) {
+    add(counters.transactions, 1);
+    add(counters.rows, tally.rows);
+    add(counters.keys, tally.keys);
+    add(counters.tags, tally.tags);
+    add(counters.patterns, tally.patterns);
+    add(counters.duplicates, tally.duplicates);
+    add(counters.queue_rows, std::exchange(rows_written, 0));
+    add(counters.queue_bytes, std::exchange(bytes_written, 0));
 }
 
 }  // namespace
@@ -176,7 +210,7 @@ void append_rows(std::string_view log, bool spilled) {
     Relation relation = try_table_open(tables->oid[table], NoLock);
     if (relation == nullptr)
         return;  // DROP EXTENSION committed while we waited for the table
-    insert_rows(relation, table, log, spilled, slot != nullptr ? &slot->capture : nullptr);
+    insert_rows(relation, table, log, spilled);
     table_close(relation, NoLock);
 }
 
@@ -188,18 +222,20 @@ void expect_announcement() {
     expected = true;
 }
 
-void announce_rows() noexcept {
+void announce_rows(const CaptureTally &tally) noexcept {
     DatabaseSlot *slot = my_slot();
-    if (anything && slot != nullptr) {
+    if (slot != nullptr) {
         Ring *ring = attached_ring();
-        if (ring != nullptr) {
-            LWLockAcquire(slot_lock(slot), LW_EXCLUSIVE);
-            push_all(slot, ring);
-            LWLockRelease(slot_lock(slot));
-        } else {
+        const TimestampTz now = anything ? GetCurrentTimestamp() : 0;
+        LWLockAcquire(slot_lock(slot), LW_EXCLUSIVE);
+        if (anything && ring != nullptr)
+            push_all(slot, ring, now);
+        else if (anything)
             pg_atomic_write_u32(&slot->need_walk, 1);
-        }
-        wake_publisher(slot);
+        count(slot->capture, tally);
+        LWLockRelease(slot_lock(slot));
+        if (anything)
+            wake_publisher(slot);
     }
     forget_rows();
 }
