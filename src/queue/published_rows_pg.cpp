@@ -62,7 +62,7 @@ void mark_confirmed(int place, RowPosition row) {
 }
 
 bool is_confirmed(Places places, RowPosition row) {
-    for (int place = 0; place < kMaxTargets; ++place) {
+    for (int place = 0; place < kPlaces; ++place) {
         if ((places >> place & 1) == 0)
             continue;
         const dsa_pointer *chunk = chunk_of(place, row);
@@ -78,11 +78,13 @@ Places places_to_keep_for() {
     for (int place = 0; area != nullptr && place < kMaxTargets; ++place)
         if (OidIsValid(area->targets[place].server) && !area->targets[place].exempt)
             places |= Places{1} << place;
+    if (area != nullptr && area->has_views)
+        places |= Places{1} << kRefreshPlace;
     return places;
 }
 
 void forget_marks_of_table(int table) {
-    for (int place = 0; place < kMaxTargets; ++place)
+    for (int place = 0; place < kPlaces; ++place)
         forget(place, table);
 }
 

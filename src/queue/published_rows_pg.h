@@ -11,9 +11,9 @@
 
 namespace cache_sync {
 
-// Targets by the places of their figures in the area.
+// Targets by the places of their figures in the area; and one place more, of the scheduler of refreshes.
 using Places = std::uint32_t;  // a set of places, one bit each
-static_assert(kMaxTargets <= 32);
+static_assert(kPlaces <= 32);
 
 // The target at this place confirmed the row. Without memory for the mark the row counts as unconfirmed, and
 // will be published again.

@@ -31,6 +31,8 @@ namespace cache_sync {
 inline constexpr int kMaxDatabases = 128;
 inline constexpr int kQueueTables = 3;
 inline constexpr int kMaxTargets = 16;
+inline constexpr int kRefreshPlace = kMaxTargets;  // of the scheduler of refreshes, among the targets' places
+inline constexpr int kPlaces = kMaxTargets + 1;
 inline constexpr int kMarkChunks = 1024;  // of 1024 pages: 8 GB a table
 inline constexpr std::size_t kErrorLength = 256;
 
@@ -91,7 +93,10 @@ struct TargetFigures {
 struct AreaRoot {
     dsa_pointer ring;
     TargetFigures targets[kMaxTargets];
-    dsa_pointer marks[kMaxTargets][kQueueTables][kMarkChunks];  // published_rows_pg.h
+    dsa_pointer marks[kPlaces][kQueueTables][kMarkChunks];  // published_rows_pg.h
+    // Of the scheduler of refreshes. Only the publisher writes them.
+    bool has_views;        // views are registered: rows are kept until the scheduler has read them
+    bool changes_unsaved;  // it read changes that cache_sync.view_state does not have yet
 };
 
 struct LauncherState {

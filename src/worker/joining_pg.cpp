@@ -1,22 +1,16 @@
 #include "worker/joining_pg.h"
 
 #include "boundary.h"
+#include "worker/query_pg.h"
 
 extern "C" {
 #include "access/xlog.h"  // GetWALInsertionTimeLine, GetSystemIdentifier, GetXLogInsertRecPtr
 #include "catalog/pg_type.h"
-#include "executor/spi.h"
 #include "utils/builtins.h"
 }
 
 namespace cache_sync {
 namespace {
-
-void execute(const char *query, int count, Oid *types, Datum *values, int expected) {
-    const int result = SPI_execute_with_args(query, count, types, values, nullptr, false, 0);
-    if (result != expected)
-        throw Failure("XX000", "%s: %s", query, SPI_result_code_string(result));
-}
 
 std::int64_t single_value() {
     bool is_null;
@@ -39,16 +33,16 @@ JoinOrder join_target(std::uint32_t server, const std::string &run_id) {
         JoinOrder order{};
         const auto timeline = GetWALInsertionTimeLine();
         SPI_connect();
-        execute("SELECT pg_catalog.nextval('cache_sync.epoch')", 0, nullptr, nullptr, SPI_OK_SELECT);
+        run_query("SELECT pg_catalog.nextval('cache_sync.epoch')", 0, nullptr, nullptr, SPI_OK_SELECT);
         order.epoch =
             (static_cast<std::uint64_t>(timeline) << 32) + static_cast<std::uint64_t>(single_value());
         Oid types[] = {OIDOID, INT4OID, INT8OID, TEXTOID};
         Datum values[] = {ObjectIdGetDatum(server), Int32GetDatum(static_cast<int>(timeline)),
                           Int64GetDatum(static_cast<std::int64_t>(GetSystemIdentifier())),
                           CStringGetTextDatum(run)};
-        execute(kRemember, 4, types, values, SPI_OK_INSERT);
-        execute("SELECT needs_flush::int::bigint FROM cache_sync.target_state WHERE server = $1", 1, types,
-                values, SPI_OK_SELECT);
+        run_query(kRemember, 4, types, values, SPI_OK_INSERT);
+        run_query("SELECT needs_flush::int::bigint FROM cache_sync.target_state WHERE server = $1", 1, types,
+                  values, SPI_OK_SELECT);
         order.flush = SPI_processed == 1 && single_value() != 0;
         order.lsn = GetXLogInsertRecPtr();
         SPI_finish();
@@ -61,8 +55,8 @@ void note_flushed(std::uint32_t server) {
         Oid types[] = {OIDOID};
         Datum values[] = {ObjectIdGetDatum(server)};
         SPI_connect();
-        execute("UPDATE cache_sync.target_state SET needs_flush = false WHERE server = $1", 1, types, values,
-                SPI_OK_UPDATE);
+        run_query("UPDATE cache_sync.target_state SET needs_flush = false WHERE server = $1", 1, types,
+                  values, SPI_OK_UPDATE);
         SPI_finish();
     });
 }
@@ -73,7 +67,7 @@ void owe_flush(const std::vector<std::uint32_t> &servers) {
             Oid types[] = {OIDOID};
             Datum values[] = {ObjectIdGetDatum(server)};
             SPI_connect();
-            execute(
+            run_query(
                 "INSERT INTO cache_sync.target_state (server, timeline, system_identifier, needs_flush)"
                 " VALUES ($1, 0, 0, true) ON CONFLICT (server) DO UPDATE SET needs_flush = true",
                 1, types, values, SPI_OK_INSERT);
@@ -84,7 +78,7 @@ void owe_flush(const std::vector<std::uint32_t> &servers) {
 void forget_dropped_targets() {
     call([] {
         SPI_connect();
-        execute(
+        run_query(
             "DELETE FROM cache_sync.target_state s WHERE NOT EXISTS"
             " (SELECT FROM pg_catalog.pg_foreign_server f WHERE f.oid = s.server)",
             0, nullptr, nullptr, SPI_OK_DELETE);
