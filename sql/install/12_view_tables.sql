@@ -24,7 +24,18 @@ CREATE TABLE cache_sync.view_state (
     last_started timestamp with time zone,
     -- Failed runs in a row, and when the next attempt is.
     failures integer NOT NULL DEFAULT 0,
-    next_attempt timestamp with time zone
+    next_attempt timestamp with time zone,
+    -- For stat_views: finished refreshes by how they ended, and of all of them milliseconds, rows, keys and tags.
+    refreshes bigint NOT NULL DEFAULT 0,
+    failed bigint NOT NULL DEFAULT 0,
+    canceled bigint NOT NULL DEFAULT 0,
+    total_time double precision NOT NULL DEFAULT 0,
+    max_time double precision NOT NULL DEFAULT 0,
+    rows_inserted bigint NOT NULL DEFAULT 0,
+    rows_removed bigint NOT NULL DEFAULT 0,
+    keys bigint NOT NULL DEFAULT 0,
+    tags bigint NOT NULL DEFAULT 0,
+    stats_reset timestamp with time zone NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 50);
 
 COMMENT ON TABLE cache_sync.view_state IS 'How each registered view is; read cache_sync.views instead';

@@ -62,7 +62,9 @@ AS $$
     CROSS JOIN (VALUES ('cache_sync.capture()'::regprocedure, false),
                        ('cache_sync.capture_truncate()', true)) AS w (function, truncates)
     LEFT JOIN pg_trigger t ON t.tgrelid = m.member AND t.tgfoid = w.function AND NOT t.tgisinternal
-    WHERE CASE WHEN t.tgname IS NULL THEN m.covered
+    -- Rules of materialized views are for what refreshing changes.
+    WHERE NOT EXISTS (SELECT FROM pg_class c WHERE c.oid = m.member AND c.relkind = 'm')
+      AND CASE WHEN t.tgname IS NULL THEN m.covered
                WHEN m.covered AND (t.tgparentid <> 0 OR w.truncates OR NOT m.cloned) THEN t.tgenabled <> 'A'
                ELSE t.tgparentid = 0 END
     ORDER BY m.position, w.truncates

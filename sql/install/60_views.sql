@@ -11,7 +11,8 @@ SELECT r.id AS rule,
                  FROM cache_sync._trigger_faults(r.relation) f), 'enabled') AS triggers
 FROM cache_sync.rule r
 JOIN pg_catalog.pg_class c ON c.oid = r.relation
-WHERE pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE');
+-- Those of materialized views are in cache_sync.views.
+WHERE c.relkind <> 'm' AND (pg_has_role(c.relowner, 'USAGE') OR pg_has_role('pg_monitor', 'USAGE'));
 
 COMMENT ON VIEW cache_sync.tables IS 'Rules of registered tables. Everybody sees those of their own tables.';
 COMMENT ON COLUMN cache_sync.tables.rule IS 'Id of the rule, as register_table() returned it';

@@ -1,4 +1,5 @@
 -- Rules follow the tables: new partitions, renamed columns, dropped tables. See 40_rules.sql for what is placed.
+-- Registered views follow what is below them: redefined views, new partitions. See 44_view_triggers.sql.
 -- And DDL that changes rows unseen by row triggers invalidates everything that the rules may have named, as TRUNCATE does:
 -- partitions and children that come or go, dropped tables, rewritten tables, other types, renamed values of an enum.
 --
@@ -30,7 +31,7 @@ DECLARE
     tag text;
 BEGIN
     PERFORM cache_sync._check_snapshot();
-    IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
+    IF NOT EXISTS (SELECT FROM cache_sync.rule) AND NOT EXISTS (SELECT FROM cache_sync.view) THEN
         RETURN;
     END IF;
     PERFORM cache_sync._touch_altered(c.command, is_restoring)
@@ -44,6 +45,9 @@ BEGIN
     IF is_restoring THEN
         RETURN;
     END IF;
+    IF cache_sync._concerns_views() AND EXISTS (SELECT FROM cache_sync.view) THEN
+        PERFORM cache_sync._follow_view_ddl();
+    END IF;
     -- ALTER TYPE ... CASCADE goes on to tables OF the type.
     FOR changed IN SELECT t.oid
                    FROM pg_event_trigger_ddl_commands() c
@@ -54,7 +58,8 @@ BEGIN
         PERFORM cache_sync._touch_everything(changed);
     END LOOP;
     FOR changed, tag IN SELECT DISTINCT c.objid, c.command_tag FROM pg_event_trigger_ddl_commands() c
-                   WHERE c.classid = 'pg_class'::regclass AND c.object_type LIKE '%table%'
+                   WHERE c.classid = 'pg_class'::regclass
+                     AND (c.object_type LIKE '%table%' OR c.object_type LIKE 'materialized view%')
                      AND (EXISTS (SELECT FROM pg_inherits i WHERE c.objid IN (i.inhrelid, i.inhparent))
                           OR EXISTS (SELECT FROM cache_sync.rule r WHERE r.relation = c.objid)
                           OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.objid
@@ -83,8 +88,15 @@ BEGIN
         PERFORM cache_sync._remember_columns();
         PERFORM cache_sync._wake();
         PERFORM cache_sync._queue_flush(NULL);
+    ELSIF changed = 'cache_sync.view'::regclass THEN
+        ALTER TABLE cache_sync.view ENABLE ALWAYS TRIGGER views_written;
+        PERFORM cache_sync._wake();
     ELSIF cache_sync._is_covered(changed) THEN
         PERFORM cache_sync._place_triggers(changed, true);
+    END IF;
+    IF EXISTS (SELECT FROM pg_trigger t
+               WHERE t.tgrelid = changed AND t.tgfoid = 'cache_sync.capture_change()'::regprocedure) THEN
+        PERFORM cache_sync._place_view_triggers(true);
     END IF;
 END
 $$;
@@ -108,7 +120,7 @@ AS $$
     )
     SELECT cache_sync._touch_everything(c.oid)
     FROM pg_class c
-    WHERE c.relkind IN ('r', 'p')
+    WHERE c.relkind IN ('r', 'p', 'm')
       AND EXISTS (SELECT FROM pg_attribute a
                   WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid IN (SELECT h.type FROM holder h))
 $$;
@@ -248,27 +260,51 @@ BEGIN
                   HINT = format('Run SELECT cache_sync.unregister_table(%L%s) first.', item.relation,
                                 ', ' || quote_literal(item.key));
     END LOOP;
-    IF NOT EXISTS (SELECT FROM cache_sync.rule) THEN
+    IF NOT EXISTS (SELECT FROM cache_sync.rule) AND NOT EXISTS (SELECT FROM cache_sync.view) THEN
         RETURN;
     END IF;
     -- As long as the rules of what is dropped are there.
     PERFORM cache_sync._touch_dropped(o.objid)
     FROM pg_event_trigger_dropped_objects() o
-    WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.object_type IN ('table', 'foreign table')
+    WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND o.object_type IN ('table', 'foreign table', 'materialized view')
       AND NOT o.is_temporary;
     IF EXISTS (SELECT FROM pg_event_trigger_dropped_objects() o JOIN cache_sync.rule r ON r.relation = o.objid
                WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0) THEN
         DELETE FROM cache_sync.rule r USING pg_event_trigger_dropped_objects() o
         WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0 AND r.relation = o.objid;
     END IF;
+    PERFORM cache_sync._follow_dropped_views();
+END
+$$;
+
+-- Dropped views take registration and history along, and the triggers that nobody needs any more.
+CREATE FUNCTION cache_sync._follow_dropped_views()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    dropped oid[] := ARRAY(SELECT o.objid FROM pg_event_trigger_dropped_objects() o
+                           JOIN cache_sync.view v ON v.view = o.objid
+                           WHERE o.classid = 'pg_class'::regclass AND o.objsubid = 0);
+BEGIN
+    DELETE FROM cache_sync.refresh_run r
+    USING pg_event_trigger_dropped_objects() o
+    WHERE o.object_type = 'materialized view' AND r.view = o.objid;
+    IF cardinality(dropped) > 0 THEN
+        PERFORM cache_sync._forget_view(d.view) FROM unnest(dropped) AS d (view);
+        PERFORM cache_sync._place_view_triggers();
+    END IF;
 END
 $$;
 
 CREATE EVENT TRIGGER cache_sync_alter ON ddl_command_start WHEN TAG IN ('ALTER TABLE')
     EXECUTE FUNCTION cache_sync._before_alter();
--- CREATE SCHEMA can hold CREATE TABLE commands, which fire nothing of their own.
+-- CREATE SCHEMA can hold CREATE TABLE commands, which fire nothing of their own. CREATE RULE can replace the query of a
+-- view, GRANT can give the right to watch a table.
 CREATE EVENT TRIGGER cache_sync_ddl ON ddl_command_end
-    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE')
+    WHEN TAG IN ('CREATE TABLE', 'CREATE FOREIGN TABLE', 'CREATE SCHEMA', 'ALTER TABLE', 'ALTER FOREIGN TABLE', 'ALTER TYPE',
+                 'CREATE VIEW', 'ALTER VIEW', 'ALTER MATERIALIZED VIEW', 'CREATE RULE', 'GRANT')
     EXECUTE FUNCTION cache_sync._ddl();
 CREATE EVENT TRIGGER cache_sync_rewrite ON table_rewrite EXECUTE FUNCTION cache_sync._rewrite();
 CREATE EVENT TRIGGER cache_sync_drop ON sql_drop EXECUTE FUNCTION cache_sync._drop();
@@ -281,5 +317,5 @@ ALTER EVENT TRIGGER cache_sync_drop ENABLE ALWAYS;
 
 COMMENT ON EVENT TRIGGER cache_sync_alter IS 'Queues what DETACH PARTITION CONCURRENTLY will make invalid, before it commits';
 COMMENT ON EVENT TRIGGER cache_sync_rewrite IS 'Rows that ALTER TABLE writes again are invalid in caches';
-COMMENT ON EVENT TRIGGER cache_sync_ddl IS 'Rules of cache_sync follow ALTER TABLE; new partitions get triggers';
-COMMENT ON EVENT TRIGGER cache_sync_drop IS 'Rules of cache_sync go with dropped tables; columns that rules need stay';
+COMMENT ON EVENT TRIGGER cache_sync_ddl IS 'Rules and views of cache_sync follow DDL; new partitions get triggers';
+COMMENT ON EVENT TRIGGER cache_sync_drop IS 'Rules and views of cache_sync go with what is dropped; columns that rules need stay';

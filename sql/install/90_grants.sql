@@ -20,6 +20,7 @@ GRANT EXECUTE ON FUNCTION
     cache_sync._is_restoring(),
     cache_sync.capture(),
     cache_sync.capture_truncate(),
+    cache_sync.capture_change(),
     cache_sync.key(text),
     cache_sync.key(text, "any"),
     cache_sync.explain(regclass, jsonb),
@@ -27,6 +28,13 @@ GRANT EXECUTE ON FUNCTION
 TO PUBLIC;
 
 GRANT SELECT ON cache_sync.tables TO PUBLIC;
+
+-- These find out by themselves whether the caller owns the view.
+GRANT EXECUTE ON FUNCTION
+    cache_sync.register_view(regclass, text, boolean, interval, text, text[], boolean, interval),
+    cache_sync.unregister_view(regclass),
+    cache_sync.refresh(regclass)
+TO PUBLIC;
 
 -- Monitoring. A view's functions are called with the reader's rights.
 GRANT SELECT ON cache_sync.targets, cache_sync.queue, cache_sync.queue_tables, cache_sync.workers, cache_sync.stat_capture, cache_sync.stat_targets

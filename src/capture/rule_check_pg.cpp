@@ -31,7 +31,7 @@ struct OtherKind {
 
 constexpr OtherKind kOtherKinds[] = {
     {RELKIND_VIEW, "a view", "Register the tables that it reads."},
-    {RELKIND_MATVIEW, "a materialized view", "Register the tables that it reads."},
+    {RELKIND_MATVIEW, "a materialized view", "Register it with cache_sync.register_view()."},
     {RELKIND_FOREIGN_TABLE, "a foreign table", "Changes on the other server are not seen here."},
     {RELKIND_INDEX, "an index", "Register its table."},
     {RELKIND_PARTITIONED_INDEX, "an index", "Register its table."},
@@ -70,8 +70,9 @@ void check_kind(Relation relation) {
             appendStringInfo(&names, "%s%s", names.len == 0 ? "" : ", ",
                              quote_identifier(NameStr(attribute->attname)));
     }
-    throw Failure("42703", "column \"%.*s\" of table \"%s\" does not exist", static_cast<int>(column.size()),
-                  column.data(), RelationGetRelationName(table))
+    throw Failure("42703", "column \"%.*s\" of %s \"%s\" does not exist", static_cast<int>(column.size()),
+                  column.data(), table->rd_rel->relkind == RELKIND_MATVIEW ? "materialized view" : "table",
+                  RelationGetRelationName(table))
         .hint("The columns are: %s.", names.data);
 }
 
@@ -113,6 +114,13 @@ Relation open_table_for_rules(Oid relation) {
             .hint("It may have been dropped.");
     check_kind(table);
     return table;
+}
+
+Relation open_view_for_rules(Oid view) {
+    const Relation opened = try_relation_open(view, AccessShareLock);
+    if (opened == nullptr)
+        throw Failure("42P01", "relation with OID %u does not exist", view).hint("It may have been dropped.");
+    return opened;
 }
 
 void check_owner(Relation table) {

@@ -13,6 +13,9 @@ namespace cache_sync {
 // partitioned table, is temporary, a system catalogue or one of cache_sync's own.
 Relation open_table_for_rules(Oid relation);
 
+// Opens a materialized view, whose rule is for the rows that refreshing changes, under AccessShareLock.
+Relation open_view_for_rules(Oid view);
+
 // Throws Failure unless the current user owns the table.
 void check_owner(Relation table);
 

@@ -1,6 +1,7 @@
 #include "capture/rule_ddl_pg.h"
 
 #include "boundary.h"
+#include "capture/change_trigger_pg.h"
 #include "capture/key_template.h"
 #include "capture/rule_load_pg.h"
 #include "capture/transaction_pg.h"
@@ -204,6 +205,7 @@ const CollectedCommand &command_argument(FunctionCallInfo call_info) {
 void touch_everything(Oid relation) {
     if (!setting_enabled)
         return;
+    mark_if_watched(relation);
     for (const StoredRule *rule = load_rules(relation); rule != nullptr; rule = rule->next) {
         if (rule->key != nullptr)
             touch_all_names(TouchKind::key, rule->key);

@@ -1,6 +1,6 @@
-// Placing triggers and following DDL decide by the rules that the transaction's snapshot shows, while DDL
-// itself acts on the newest catalogue. In REPEATABLE READ and SERIALIZABLE the two may differ; then a retry
-// is right, and going on would lose changes without a word.
+// Placing triggers and following DDL decide by the rules and views that the transaction's snapshot shows,
+// while DDL itself acts on the newest catalogue. In REPEATABLE READ and SERIALIZABLE the two may differ; then
+// a retry is right, and going on would lose changes without a word.
 //
 // Plain frames: PostgreSQL errors pass through (see boundary.h).
 #include "boundary.h"
@@ -41,9 +41,9 @@ bool differs(Relation relation, Snapshot shown, Snapshot other) {
     return found;
 }
 
-bool rules_changed_since_snapshot() {
-    const Oid rule = get_relname_relid("rule", get_namespace_oid("cache_sync", false));
-    Relation relation = table_open(rule, AccessShareLock);
+bool changed_since_snapshot(const char *table) {
+    const Oid oid = get_relname_relid(table, get_namespace_oid("cache_sync", false));
+    Relation relation = table_open(oid, AccessShareLock);
     Snapshot mine = RegisterSnapshot(GetTransactionSnapshot());
     Snapshot latest = RegisterSnapshot(GetLatestSnapshot());
     const bool changed = differs(relation, latest, mine) || differs(relation, mine, latest);
@@ -56,16 +56,18 @@ bool rules_changed_since_snapshot() {
 }  // namespace
 }  // namespace cache_sync
 
-// _check_snapshot(): raises serialization_failure if the rules changed since the transaction's snapshot was
-// taken.
+// _check_snapshot(): raises serialization_failure if rules or views changed since the transaction's snapshot
+// was taken.
 Datum cache_sync_check_snapshot(PG_FUNCTION_ARGS) {
     using namespace cache_sync;
     return entry([&]() -> Datum {
-        if (IsolationUsesXactSnapshot() && rules_changed_since_snapshot())
-            throw Failure(
-                "40001",
-                "could not serialize access: rules of cache_sync changed since this transaction's snapshot")
-                .hint("Retry the transaction, or use READ COMMITTED.");
+        for (const char *table : {"rule", "view"})
+            if (IsolationUsesXactSnapshot() && changed_since_snapshot(table))
+                throw Failure("40001",
+                              "could not serialize access: %ss of cache_sync changed since this "
+                              "transaction's snapshot",
+                              table)
+                    .hint("Retry the transaction, or use READ COMMITTED.");
         PG_RETURN_VOID();
     });
 }

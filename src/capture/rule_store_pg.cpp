@@ -19,6 +19,7 @@ extern "C" {
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(cache_sync_check_rule);
+PG_FUNCTION_INFO_V1(cache_sync_check_view_rule);
 PG_FUNCTION_INFO_V1(cache_sync_store_rule);
 PG_FUNCTION_INFO_V1(cache_sync_delete_rules);
 PG_FUNCTION_INFO_V1(cache_sync_condition_error);
@@ -63,6 +64,16 @@ char *check_rule(FunctionCallInfo call_info) {
         condition = canonical_condition(table, TextDatumGetCString(call_info->args[kCondition].value));
     relation_close(table, AccessShareLock);
     return condition;
+}
+
+// Keeps the view locked, so that nobody drops it before its registration is committed.
+void check_view_rule(FunctionCallInfo call_info) {
+    const Relation view = open_view_for_rules(relation_argument(call_info));
+    if (!is_null(call_info, kKey))
+        check_key(view, TextDatumGetCString(call_info->args[kKey].value));
+    if (has_tags(call_info))
+        check_tags(view, call_info->args[kTags].value);
+    relation_close(view, NoLock);
 }
 
 void check_owner_of(Oid relation) {
@@ -205,6 +216,14 @@ Datum cache_sync_check_rule(PG_FUNCTION_ARGS) {
         const char *const condition = cache_sync::check_rule(fcinfo);
         fcinfo->isnull = condition == nullptr;
         return condition == nullptr ? Datum{0} : CStringGetTextDatum(condition);
+    });
+}
+
+// _check_view_rule(view regclass, key text, tags text[])
+Datum cache_sync_check_view_rule(PG_FUNCTION_ARGS) {
+    return cache_sync::entry([&]() -> Datum {
+        cache_sync::check_view_rule(fcinfo);
+        PG_RETURN_VOID();
     });
 }
 

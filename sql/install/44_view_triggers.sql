@@ -1,0 +1,188 @@
+-- The triggers on tables that registered views read. Wanted on every table that a view which is refreshed on change reads,
+-- through views, with partitions and inheritance children, unless the owner of the view lacks the TRIGGER privilege:
+--   statement trigger  local writes and TRUNCATE, one mark a transaction; on each partition too, because writing to it
+--                      directly fires nothing on its parent. ENABLE ALWAYS.
+--   row trigger        logical apply, which fires no statement triggers. ENABLE REPLICA, so that it costs local writes
+--                      nothing. Not on partitioned tables: rows are in the partitions, which have their own.
+-- Triggers are recognised by their function, not by name.
+
+CREATE FUNCTION cache_sync.capture_change()
+RETURNS trigger
+LANGUAGE C
+AS 'MODULE_PATHNAME', 'cache_sync_capture_change';
+
+COMMENT ON FUNCTION cache_sync.capture_change() IS
+'Trigger of tables that registered views read; placed by cache_sync.register_view()';
+
+CREATE FUNCTION cache_sync._touch_view(view oid)
+RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_touch_view';
+
+-- May the owner of the view have triggers on the table? As for queries, the rights on a parent count for its partitions.
+CREATE FUNCTION cache_sync._may_watch(view oid, root oid)
+RETURNS boolean
+LANGUAGE sql STABLE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT has_table_privilege(v.relowner, t.oid, 'TRIGGER') OR pg_has_role(v.relowner, t.relowner, 'USAGE')
+    FROM pg_class v, pg_class t
+    WHERE v.oid = $1 AND t.oid = $2
+$$;
+
+-- The tables that this view wants watched.
+CREATE FUNCTION cache_sync._view_tables(view oid)
+RETURNS TABLE (relation oid, kind "char", root oid, allowed boolean)
+LANGUAGE sql STABLE ROWS 10
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT t.relation, t.kind, t.root, cache_sync._may_watch($1, t.root)
+    FROM cache_sync._view_tree($1, false) t
+    WHERE t.kind IN ('r', 'p')
+$$;
+
+-- What is wrong with the triggers for views: missing, surplus (no view needs it), disabled, not always (the statement
+-- trigger), not for replicas (the row trigger). Where no owner of a view may have triggers, none is missing; those that
+-- are there already stay, as PostgreSQL's own do when a privilege is taken away.
+CREATE FUNCTION cache_sync._view_trigger_faults()
+RETURNS TABLE (relation oid, fault text, trigger_name name, per_row boolean)
+LANGUAGE sql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+    WITH wanted AS (
+        SELECT t.relation, k.per_row, bool_or(t.allowed) AS allowed
+        FROM cache_sync.view v
+        CROSS JOIN LATERAL cache_sync._view_tables(v.view) t
+        CROSS JOIN (VALUES (false), (true)) AS k (per_row)
+        WHERE v.on_change AND NOT (k.per_row AND t.kind = 'p')
+        GROUP BY t.relation, k.per_row
+    ), present AS (
+        SELECT t.tgrelid AS relation, t.tgtype & 1 = 1 AS per_row, t.tgname, t.tgenabled
+        FROM pg_depend d JOIN pg_trigger t ON t.oid = d.objid
+        WHERE d.refclassid = 'pg_proc'::regclass AND d.refobjid = 'cache_sync.capture_change()'::regprocedure
+          AND d.classid = 'pg_trigger'::regclass AND NOT t.tgisinternal
+    )
+    SELECT f.*
+    FROM (
+        SELECT coalesce(w.relation, p.relation) AS relation,
+               CASE WHEN w.relation IS NULL THEN 'surplus'
+                    WHEN p.relation IS NULL THEN CASE WHEN w.allowed THEN 'missing' END
+                    WHEN p.tgenabled = 'D' THEN 'disabled'
+                    WHEN p.per_row THEN CASE WHEN p.tgenabled <> 'R' THEN 'not for replicas' END
+                    WHEN p.tgenabled <> 'A' THEN 'not always' END AS fault,
+               p.tgname,
+               coalesce(w.per_row, p.per_row) AS per_row
+        FROM wanted w FULL JOIN present p ON (p.relation, p.per_row) = (w.relation, w.per_row)
+    ) f
+    WHERE f.fault IS NOT NULL
+    ORDER BY f.relation::regclass::text COLLATE "C", f.per_row
+$$;
+
+-- Makes these triggers what the registered views need. Safe to call at any time: it goes by the catalogues alone, as the
+-- extension's owner. repair: those that somebody disabled fire again.
+CREATE FUNCTION cache_sync._place_view_triggers(repair boolean DEFAULT false)
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+-- Tells the event trigger that this ALTER TABLE is ours.
+SET cache_sync_internal.busy = on
+AS $$
+DECLARE
+    item record;
+BEGIN
+    PERFORM cache_sync._check_snapshot();
+    FOR item IN SELECT f.relation::regclass AS relation, f.fault, f.trigger_name, f.per_row
+                FROM cache_sync._view_trigger_faults() f LOOP
+        IF item.fault = 'surplus' THEN
+            EXECUTE format('DROP TRIGGER %I ON %s', item.trigger_name, item.relation);
+        ELSIF item.fault = 'missing' THEN
+            PERFORM cache_sync._create_view_trigger(item.relation, item.per_row);
+        ELSIF repair THEN
+            EXECUTE format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', item.relation,
+                           CASE WHEN item.per_row THEN 'REPLICA' ELSE 'ALWAYS' END, item.trigger_name);
+        END IF;
+    END LOOP;
+END
+$$;
+
+CREATE FUNCTION cache_sync._create_view_trigger(relation regclass, per_row boolean)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    IF per_row THEN
+        EXECUTE format('CREATE TRIGGER cache_sync_change_replica AFTER INSERT OR UPDATE OR DELETE ON %s '
+                       'FOR EACH ROW EXECUTE FUNCTION cache_sync.capture_change()', relation);
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE REPLICA TRIGGER cache_sync_change_replica', relation);
+    ELSE
+        EXECUTE format('CREATE TRIGGER cache_sync_change AFTER INSERT OR UPDATE OR DELETE OR TRUNCATE ON %s '
+                       'FOR EACH STATEMENT EXECUTE FUNCTION cache_sync.capture_change()', relation);
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE ALWAYS TRIGGER cache_sync_change', relation);
+    END IF;
+END
+$$;
+
+-- Puts right what the DDL command that just ended changed for the views. Called by the event trigger.
+CREATE FUNCTION cache_sync._follow_view_ddl()
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+BEGIN
+    -- Views that were redefined, and the registered ones over them.
+    FOR item IN SELECT v.view
+                FROM cache_sync.view v
+                WHERE v.on_change
+                  AND EXISTS (SELECT FROM cache_sync._view_tree(v.view, false) t
+                              JOIN pg_event_trigger_ddl_commands() c
+                                ON c.classid = 'pg_class'::regclass AND c.object_type = 'view' AND c.objid = t.relation
+                                OR c.classid = 'pg_rewrite'::regclass
+                               AND t.relation = (SELECT w.ev_class FROM pg_rewrite w WHERE w.oid = c.objid)
+                              WHERE t.kind = 'v') LOOP
+        PERFORM cache_sync._warn_unwatched(item.view);
+        PERFORM cache_sync._touch_view(item.view);
+    END LOOP;
+    PERFORM cache_sync._place_view_triggers();
+    PERFORM cache_sync._wake();
+END
+$$;
+
+-- Whether what is below a view, or who may watch it, can be another since the DDL command.
+CREATE FUNCTION cache_sync._concerns_views()
+RETURNS boolean
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT EXISTS (
+        SELECT FROM pg_event_trigger_ddl_commands() c
+        WHERE c.command_tag = 'GRANT'
+           OR c.classid = 'pg_rewrite'::regclass
+           OR c.classid = 'pg_class'::regclass
+              AND (c.object_type LIKE '%view%'
+                   OR EXISTS (SELECT FROM pg_inherits i WHERE c.objid IN (i.inhrelid, i.inhparent))
+                   OR EXISTS (SELECT FROM pg_trigger t WHERE t.tgrelid = c.objid
+                              AND t.tgfoid = 'cache_sync.capture_change()'::regprocedure)))
+$$;
+
+-- DDL of others must not fail because of a view, but its owner should hear of it.
+CREATE FUNCTION cache_sync._warn_unwatched(view regclass)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    item record;
+    owner name := (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = view);
+BEGIN
+    FOR item IN SELECT DISTINCT t.root::regclass AS root
+                FROM cache_sync._view_tables(view) t WHERE NOT t.allowed ORDER BY 1 LOOP
+        RAISE WARNING 'cache_sync does not see changes of table % for materialized view %', item.root, view
+            USING ERRCODE = 'insufficient_privilege',
+                  DETAIL = format('The owner of the view, "%s", lacks the privilege TRIGGER on the table.', owner),
+                  HINT = format('Run GRANT TRIGGER ON %s TO %I.', item.root, owner);
+    END LOOP;
+END
+$$;
