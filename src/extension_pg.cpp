@@ -5,6 +5,7 @@
 //   queue/     queue tables, ring in shared memory, marks of published rows, rotation
 //   worker/    launcher and publisher processes
 //   publish/   batches, targets, the Redis protocol
+//   refresh/   refreshing materialized views, and what that changes
 //   observe/   what the system views show
 //
 // A file that ends in _pg.cpp touches the server; every other file builds and is tested without it. Here is
@@ -12,6 +13,7 @@
 #include "boundary.h"
 #include "capture/transaction_pg.h"
 #include "queue/shared_state_pg.h"
+#include "refresh/jobs_pg.h"
 #include "settings_pg.h"
 #include "worker/wake_pg.h"
 #include "worker/workers_pg.h"
@@ -40,6 +42,7 @@ void _PG_init(void) {
         call([] {
             define_settings();
             install_shared_memory_hooks();
+            install_refresh_jobs();
             register_transaction_callbacks();
             register_wake_callback();
             install_utility_hook();

@@ -4,10 +4,15 @@
 //     publisher is stopped before and started again after, whatever came out.
 //   CREATE / DROP EXTENSION, CREATE DATABASE: the launcher looks.
 //   Servers and user mappings: the publisher reloads.
-//   DROP EXTENSION: takes the registered tables before the queue, as writers do.
+//   DROP EXTENSION: ends the refreshes, and takes the registered tables before the queue, as writers do.
+//   REFRESH MATERIALIZED VIEW: queues what it changes.
+//   What drops a view, or gives it to another owner: ends its refresh instead of waiting for it.
 //   COMMIT PREPARED: what the transaction queued was written long ago; the publisher reads it from the table.
 #include "boundary.h"
 #include "queue/shared_state_pg.h"
+#include "refresh/contents_pg.h"
+#include "refresh/jobs_pg.h"
+#include "refresh/stop_refreshes_pg.h"
 #include "worker/wake_pg.h"
 #include "worker/workers_pg.h"
 
@@ -102,7 +107,10 @@ void hold(DatabaseSlot *slot) {
         const int pid = slot->pid;
         const bool starting = slot->state == WorkerState::starting;
         LWLockRelease(slot_lock(slot));
-        if ((pid == 0 && !starting) || GetCurrentTimestamp() >= until)
+        const Oid database = pg_atomic_read_u32(&slot->database);
+        terminate_jobs(database, InvalidOid);
+        if ((pid == 0 && !starting && !has_running_jobs(database, InvalidOid)) ||
+            GetCurrentTimestamp() >= until)
             break;
         if (pid != 0)
             kill(pid, SIGTERM);
@@ -121,6 +129,62 @@ void run_without_publisher(const Statement &statement, DatabaseSlot *slot) {
         try {
             call([&] {
                 hold(slot);
+                run(statement);
+            });
+        } catch (...) {
+            release(slot);
+            throw;
+        }
+        release(slot);
+    });
+}
+
+bool drops_extension(Node *node) {
+    if (!IsA(node, DropStmt) || castNode(DropStmt, node)->removeType != OBJECT_EXTENSION)
+        return false;
+    ListCell *cell;
+    foreach (cell, castNode(DropStmt, node)->objects)
+        if (strcmp(strVal(lfirst(cell)), "cache_sync") == 0)
+            return true;
+    return false;
+}
+
+// Writers lock their table first and the queue at their commit. DROP EXTENSION ... CASCADE would do it the
+// other way round and end some writer's commit by a deadlock: so it gets the tables before.
+void lock_registered_tables() {
+    entry([] {
+        call([] {
+            SPI_connect();
+            if (SPI_execute("SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p"
+                            " ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
+                            " WHERE n.nspname = 'cache_sync' AND p.proname IN ('capture', 'capture_truncate',"
+                            " 'capture_change')"
+                            " ORDER BY 1",
+                            false, 0) == SPI_OK_SELECT)
+                for (uint64 n = 0; n < SPI_processed; ++n) {
+                    bool is_null;
+                    LockRelationOid(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[n],
+                                                                   SPI_tuptable->tupdesc, 1, &is_null)),
+                                    AccessExclusiveLock);
+                }
+            SPI_finish();
+        });
+    });
+}
+
+// Its publisher starts no refresh until the statement is over, however that ends.
+void run_without_refreshes(const Statement &statement, DatabaseSlot *slot) {
+    if (slot == nullptr) {
+        lock_registered_tables();
+        run(statement);
+        return;
+    }
+    entry([&] {
+        pg_atomic_fetch_add_u32(&slot->held, 1);
+        try {
+            call([&] {
+                terminate_jobs(MyDatabaseId, InvalidOid);
+                lock_registered_tables();
                 run(statement);
             });
         } catch (...) {
@@ -152,38 +216,6 @@ void commit_prepared(const Statement &statement) {
             throw;
         }
         done();
-    });
-}
-
-bool drops_extension(Node *node) {
-    if (!IsA(node, DropStmt) || castNode(DropStmt, node)->removeType != OBJECT_EXTENSION)
-        return false;
-    ListCell *cell;
-    foreach (cell, castNode(DropStmt, node)->objects)
-        if (strcmp(strVal(lfirst(cell)), "cache_sync") == 0)
-            return true;
-    return false;
-}
-
-// Writers lock their table first and the queue at their commit. DROP EXTENSION ... CASCADE would do it the
-// other way round and end some writer's commit by a deadlock: so it gets the tables before.
-void lock_registered_tables() {
-    entry([] {
-        call([] {
-            SPI_connect();
-            if (SPI_execute("SELECT DISTINCT t.tgrelid FROM pg_catalog.pg_trigger t JOIN pg_catalog.pg_proc p"
-                            " ON p.oid = t.tgfoid JOIN pg_catalog.pg_namespace n ON n.oid = p.pronamespace"
-                            " WHERE n.nspname = 'cache_sync' AND p.proname IN ('capture', 'capture_truncate')"
-                            " ORDER BY 1",
-                            false, 0) == SPI_OK_SELECT)
-                for (uint64 n = 0; n < SPI_processed; ++n) {
-                    bool is_null;
-                    LockRelationOid(DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[n],
-                                                                   SPI_tuptable->tupdesc, 1, &is_null)),
-                                    AccessExclusiveLock);
-                }
-            SPI_finish();
-        });
     });
 }
 
@@ -236,14 +268,23 @@ void utility_hook(PlannedStmt *planned, const char *text, bool read_only_tree, P
             run(statement);
         return;
     }
-    if (drops_extension(node) && IsTransactionState() && superuser())
-        lock_registered_tables();
+    if (IsA(node, RefreshMatViewStmt)) {
+        run_refresh(
+            *castNode(RefreshMatViewStmt, node), completion,
+            [](void *watched) { run(*static_cast<const Statement *>(watched)); },
+            const_cast<Statement *>(&statement));
+        return;
+    }
     const bool launcher = concerns_launcher(node);
     const bool publisher = concerns_publisher(node);
     const Oid database = IsTransactionState() ? database_in_the_way(node) : InvalidOid;
     DatabaseSlot *slot = OidIsValid(database) ? find_slot(database) : nullptr;
+    if (IsTransactionState())
+        entry([&] { stop_refreshes_for(node); });
     if (slot != nullptr)
         run_without_publisher(statement, slot);
+    else if (drops_extension(node) && IsTransactionState() && superuser())
+        run_without_refreshes(statement, my_slot());
     else
         run(statement);
     if (launcher)
