@@ -14,13 +14,29 @@ COMMENT ON FUNCTION cache_sync.drain(interval) IS
 'Waits until everything that committed before the call is published to every target that is not paused. True when it is, '
 'false when the timeout came first, NULL at once for NULL. Errors: invalid_parameter_value for a negative timeout.';
 
-CREATE FUNCTION cache_sync.stat_reset()
+CREATE FUNCTION cache_sync._stat_reset()
 RETURNS void
 LANGUAGE C
 AS 'MODULE_PATHNAME', 'cache_sync_stat_reset';
 
+CREATE FUNCTION cache_sync.stat_reset()
+RETURNS void
+LANGUAGE plpgsql SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$
+BEGIN
+    PERFORM cache_sync._stat_reset();
+    -- These are in a table, which a standby cannot write.
+    IF NOT pg_is_in_recovery() THEN
+        UPDATE cache_sync.view_state
+        SET refreshes = 0, failed = 0, canceled = 0, total_time = 0, max_time = 0, rows_inserted = 0, rows_removed = 0,
+            keys = 0, tags = 0, stats_reset = clock_timestamp();
+    END IF;
+END
+$$;
+
 COMMENT ON FUNCTION cache_sync.stat_reset() IS
-'Sets the counters of stat_capture and stat_targets of this database to zero';
+'Sets the counters of stat_capture, stat_targets and stat_views of this database to zero';
 
 CREATE FUNCTION cache_sync._workers(
     OUT database oid, OUT pid integer, OUT role text, OUT state text, OUT started timestamp with time zone,

@@ -72,7 +72,7 @@ $$;
 -- The tables at the bottom of everything, as queries name them.
 CREATE FUNCTION cache_sync._view_base_tables(view oid)
 RETURNS regclass[]
-LANGUAGE sql STABLE
+LANGUAGE sql STABLE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 AS $$
     SELECT coalesce(array_agg(DISTINCT t.relation::regclass), '{}')

@@ -156,6 +156,51 @@ AS $$
         'A crash empties an unlogged table unseen. Run cache_sync.flush() after one, or ALTER TABLE ... SET LOGGED.') v
 $$;
 
+CREATE FUNCTION cache_sync._check_views()
+RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
+LANGUAGE sql
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT 'views', v.count = 0 OR v.workers > 0,
+           format('%s registered, cache_sync.max_refresh_workers is %s', v.count, v.workers),
+           CASE WHEN v.count > 0 AND v.workers = 0
+                THEN 'Nothing is refreshed. Set cache_sync.max_refresh_workers to 1 or more, and reload the configuration.' END
+    FROM (SELECT count(*) AS count, current_setting('cache_sync.max_refresh_workers')::integer AS workers
+          FROM cache_sync.view) v
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('view triggers',
+        (SELECT array_agg(DISTINCT format('%s %s', f.relation::regclass, f.fault)) FROM cache_sync._view_trigger_faults() f),
+        'in place and enabled', 'wrong',
+        'Register the view again, which repairs them; then cache_sync.refresh().') v
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('view privileges',
+        (SELECT array_agg(DISTINCT format('%s for %s', t.root::regclass, v.view))
+         FROM cache_sync.view v, cache_sync._view_tables(v.view) t WHERE v.on_change AND NOT t.allowed),
+        'the owners of views may watch every table', 'not watched, because the owner of the view lacks TRIGGER',
+        'Run GRANT TRIGGER ON the table TO the owner of the view.') v
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('views populated',
+        (SELECT array_agg(v.view::text ORDER BY v.view::text)
+         FROM cache_sync.view v JOIN pg_class c ON c.oid = v.view AND NOT c.relispopulated),
+        'every registered view has been refreshed', 'not populated',
+        'Run SELECT cache_sync.refresh(...), and see cache_sync.refresh_history.') v
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('views concurrently',
+        (SELECT array_agg(format('%s: %s', v.view, m.reason) ORDER BY v.view::text)
+         FROM cache_sync.view v, cache_sync._view_method(v.view, true) m
+         WHERE v."concurrently" AND NOT m."concurrently" AND m.reason LIKE 'no unique index%'),
+        'possible where it was asked for', 'refreshed plainly, though registered with concurrently => true',
+        'Create a unique index on plain columns without a condition.') v
+    UNION ALL
+    SELECT v.* FROM cache_sync._verdict('view refreshes',
+        (SELECT array_agg(format('%s: %s (SQLSTATE %s)', v.view, r.message, r.sqlstate) ORDER BY v.view::text)
+         FROM cache_sync.view v
+         CROSS JOIN LATERAL (SELECT r.* FROM cache_sync.refresh_run r
+                             WHERE r.view = v.view AND r.state NOT IN ('queued', 'running') ORDER BY r.id DESC LIMIT 1) r
+         WHERE r.state = 'failed'),
+        'none failed last', 'failed last', 'See cache_sync.refresh_history; it is tried again at next_run of cache_sync.views.') v
+$$;
+
 -- Runs as the extension's owner: roles that may call it may read everything that it tells.
 CREATE FUNCTION cache_sync.check()
 RETURNS TABLE ("check" text, ok boolean, detail text, hint text)
@@ -169,6 +214,8 @@ AS $$
     SELECT * FROM cache_sync._check_targets()
     UNION ALL
     SELECT * FROM cache_sync._check_rules()
+    UNION ALL
+    SELECT * FROM cache_sync._check_views()
 $$;
 
 COMMENT ON FUNCTION cache_sync.check() IS

@@ -36,7 +36,18 @@ GRANT EXECUTE ON FUNCTION
     cache_sync.refresh(regclass)
 TO PUBLIC;
 
--- Monitoring. A view's functions are called with the reader's rights.
+-- A view's functions are called with the reader's rights.
+GRANT SELECT ON cache_sync.views, cache_sync.refresh_history, cache_sync.stat_views TO PUBLIC;
+GRANT EXECUTE ON FUNCTION
+    cache_sync._view_base_tables(oid),
+    cache_sync._view_depends_on(oid),
+    cache_sync._view_unseen(oid),
+    cache_sync._view_method(oid, boolean),
+    cache_sync._view_next_run(text, timestamp with time zone),
+    cache_sync._refresh_jobs()
+TO PUBLIC;
+
+-- Monitoring.
 GRANT SELECT ON cache_sync.targets, cache_sync.queue, cache_sync.queue_tables, cache_sync.workers, cache_sync.stat_capture, cache_sync.stat_targets
 TO pg_monitor;
 GRANT EXECUTE ON FUNCTION
