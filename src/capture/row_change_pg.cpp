@@ -1,5 +1,6 @@
 #include "capture/row_change_pg.h"
 
+#include <charconv>
 #include <cstring>
 
 extern "C" {
@@ -22,6 +23,21 @@ bool has_same_bytes(Datum left, Datum right, const RuleColumn &column) {
             return true;
     }
     return datum_image_eq(left, right, false, column.length);
+}
+
+// False: it is NULL.
+bool read_number(HeapTuple row, const RuleColumn &column, TupleDesc shape, std::int64_t &number) {
+    const HeapTupleHeader header = row->t_data;
+    const int offset = TupleDescAttr(shape, column.number - 1)->attcacheoff;
+    // What heap_getattr() comes to for such a row, after all its tests.
+    if (offset >= 0 && !HeapTupleHasNulls(row) && HeapTupleHeaderGetNatts(header) >= column.number) {
+        number = column.renderer.integer_at(reinterpret_cast<const char *>(header) + header->t_hoff + offset);
+        return true;
+    }
+    bool is_null;
+    const Datum value = heap_getattr(row, column.number, shape, &is_null);
+    number = is_null ? 0 : column.renderer.integer_of(value);
+    return !is_null;
 }
 
 bool satisfies(Condition &condition, HeapTuple row) {
@@ -66,6 +82,25 @@ bool render(const NameTemplate &name, TupleDesc shape, HeapTuple row, TouchText 
         part.column->renderer.append(value, part.is_raw, is_tag, text);
     }
     return text.size() != 0;
+}
+
+NumberNames numbers_of(const NameTemplate &name, const RowChange &change) {
+    const RuleColumn &column = *name.number;
+    NumberNames numbers{};
+    if (change.old_row != nullptr)
+        numbers.has_old = read_number(change.old_row, column, change.shape, numbers.old_number);
+    if (change.new_row != nullptr)
+        numbers.has_new = read_number(change.new_row, column, change.shape, numbers.new_number) &&
+                          !(numbers.has_old && numbers.new_number == numbers.old_number);
+    return numbers;
+}
+
+std::string_view render_number(const NameTemplate &name, std::int64_t number) {
+    char *end = name.buffer + name.before;
+    end = std::to_chars(end, end + kNumberSize, number).ptr;
+    if (!name.after.empty())
+        std::memcpy(end, name.after.data(), name.after.size());
+    return {name.buffer, static_cast<std::size_t>(end - name.buffer) + name.after.size()};
 }
 
 bool concerns(const CompiledRule &rule, const RowChange &change) {

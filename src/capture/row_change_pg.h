@@ -34,6 +34,15 @@ bool has_changed(const RowChange &change, const RuleColumn &column);
 // NULL.
 bool render(const NameTemplate &name, TupleDesc shape, HeapTuple row, TouchText &text);
 
+// By a template of one number: that of the old row, and that of the new row if it is another one.
+struct NumberNames {
+    bool has_old, has_new;
+    std::int64_t old_number, new_number;
+};
+NumberNames numbers_of(const NameTemplate &name, const RowChange &change);
+// Valid until the next one by this template.
+std::string_view render_number(const NameTemplate &name, std::int64_t number);
+
 // Whether the rule has to do with this change at all: `columns` and condition.
 bool concerns(const CompiledRule &rule, const RowChange &change);
 
@@ -46,6 +55,14 @@ void touch_names(const NameTemplate &name, const RowChange &change, TouchText &t
             touched(TouchKind::pattern, name.glob);
         else
             touched(TouchKind::flush, std::string_view());
+        return;
+    }
+    if (name.number != nullptr) {
+        const NumberNames numbers = numbers_of(name, change);
+        if (numbers.has_old)
+            touched(name.kind, render_number(name, numbers.old_number));
+        if (numbers.has_new)
+            touched(name.kind, render_number(name, numbers.new_number));
         return;
     }
     const HeapTuple first = change.old_row != nullptr ? change.old_row : change.new_row;

@@ -41,6 +41,13 @@ struct NameTemplate {
     int column_count;  // 0: every row touches the same name
     const RuleColumn *const *columns;
     std::string_view glob;  // of a key template
+
+    // Of the usual template, an integer column with text before and after it: read as a number once per row,
+    // without a look at the parts. nullptr: another template.
+    const RuleColumn *number;
+    std::string_view after;
+    std::size_t before;  // length of the text before, which is in the buffer
+    char *buffer;        // with room for all of a name
 };
 
 struct CompiledRule {

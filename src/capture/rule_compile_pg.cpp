@@ -25,6 +25,7 @@ class Compiler {
     void compile_rule(const StoredRule &stored, CompiledRule &rule);
     void compile_name(const char *text, TouchKind kind, NameTemplate &name);
     void compile_parts(std::string_view text, NameTemplate &name);
+    void recognise_number(NameTemplate &name);
     void compile_watched(const StoredRule &stored, CompiledRule &rule);
     void compile_condition(const StoredRule &stored, CompiledRule &rule);
     const RuleColumn *column(std::string_view name);
@@ -77,6 +78,24 @@ void Compiler::compile_name(const char *text, TouchKind kind, NameTemplate &name
     compile_parts(kept, name);
 }
 
+// [text] {integer column} [text]
+void Compiler::recognise_number(NameTemplate &name) {
+    const int first = name.part_count > 0 && name.parts[0].column == nullptr ? 1 : 0;
+    if (name.column_count != 1 || name.part_count <= first || name.part_count > first + 2)
+        return;
+    const NamePart &middle = name.parts[first];
+    const bool has_end = name.part_count == first + 2;
+    if (middle.column == nullptr || !middle.column->renderer.is_integer() ||
+        (has_end && name.parts[first + 1].column != nullptr))
+        return;
+    name.number = middle.column;
+    name.after = has_end ? name.parts[first + 1].text : std::string_view();
+    const std::string_view before = first == 1 ? name.parts[0].text : std::string_view();
+    name.before = before.size();
+    name.buffer = allocate<char>(static_cast<int>(before.size() + kNumberSize + name.after.size()));
+    memcpy(name.buffer, before.data(), before.size());
+}
+
 void Compiler::compile_parts(std::string_view text, NameTemplate &name) {
     int most = 0;
     for (TemplateReader reader(text); reader.next();)
@@ -108,6 +127,8 @@ void Compiler::compile_parts(std::string_view text, NameTemplate &name) {
     }
     name.parts = parts;
     name.columns = columns;
+    if (name.is_usable)
+        recognise_number(name);
 }
 
 void Compiler::compile_watched(const StoredRule &stored, CompiledRule &rule) {

@@ -58,7 +58,23 @@ struct Record {
 };
 
 // Takes the first record off `payload`. Nothing when it is empty or damaged (then payload is left as it was).
-std::optional<Record> take_record(std::string_view &payload);
+inline std::optional<Record> take_record(std::string_view &payload) {
+    std::size_t at = 1, length = 0;
+    for (int shift = 0;; shift += 7) {
+        if (at >= payload.size() || shift > 28)
+            return std::nullopt;
+        const auto byte = static_cast<unsigned char>(payload[at++]);
+        length |= static_cast<std::size_t>(byte & 0x7f) << shift;
+        if ((byte & 0x80) == 0)
+            break;
+    }
+    if (length > payload.size() - at)
+        return std::nullopt;
+    const Record record{static_cast<TouchKind>(payload[0]), payload.substr(at, length)};
+    payload.remove_prefix(at + length);
+    return record;
+}
+
 
 // The longest run of whole records at the start of `log` that fits a row. `log` is well formed and not empty.
 std::string_view first_row(std::string_view log);
