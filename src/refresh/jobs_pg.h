@@ -11,6 +11,8 @@
 #include <cstdint>
 #include <optional>
 
+#include "refresh/reason.h"
+
 #include "pg.h"
 
 extern "C" {
@@ -22,7 +24,6 @@ namespace cache_sync {
 
 inline constexpr int kMaxRefreshJobs = 64;
 
-enum class RefreshReason : std::uint8_t { change, schedule, request };
 enum class RefreshPhase : std::uint8_t { starting, locking, refreshing, comparing, retrying };
 enum class RefreshOutcome : std::uint8_t {
     none,  // it runs, or its process died

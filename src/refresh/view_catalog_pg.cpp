@@ -39,8 +39,9 @@ constexpr char kLoad[] =
 constexpr char kSave[] =
     "INSERT INTO cache_sync.view_state AS s"
     " (view, dirty_since, scheduled_from, last_started, next_attempt, failures)"
-    " SELECT * FROM pg_catalog.unnest($1::oid[], $2::timestamptz[], $3::timestamptz[], $4::timestamptz[],"
-    " $5::timestamptz[], $6::integer[])"
+    " SELECT * FROM ROWS FROM (pg_catalog.unnest($1::oid[]), pg_catalog.unnest($2::timestamptz[]),"
+    " pg_catalog.unnest($3::timestamptz[]), pg_catalog.unnest($4::timestamptz[]),"
+    " pg_catalog.unnest($5::timestamptz[]), pg_catalog.unnest($6::integer[]))"
     " ON CONFLICT (view) DO UPDATE SET dirty_since = excluded.dirty_since,"
     " scheduled_from = excluded.scheduled_from, last_started = excluded.last_started,"
     " next_attempt = excluded.next_attempt, failures = excluded.failures";

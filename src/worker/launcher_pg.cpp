@@ -12,6 +12,7 @@
 #include "boundary.h"
 #include "clock.h"
 #include "queue/shared_state_pg.h"
+#include "refresh/schedule_zone_pg.h"
 #include "worker/transaction_pg.h"
 #include "worker/workers_pg.h"
 
@@ -77,6 +78,7 @@ void Launcher::run() {
             if (ConfigReloadPending) {
                 ConfigReloadPending = false;
                 ProcessConfigFile(PGC_SIGHUP);
+                announce_configured_zone();
             }
         });
         const TimePoint now = Clock::now();
@@ -271,6 +273,7 @@ void cache_sync_launcher_main(Datum) {
         call([] {
             BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
             introduce();
+            announce_configured_zone();
         });
         auto *launcher = new Launcher;  // never destroyed, as the publisher
         launcher->run();

@@ -68,6 +68,7 @@ void Publisher::run() {
         take_from_ring(now);
         walk_if_wanted(now);
         drive_targets(now);
+        scheduler_.work(has_read_all());
         queue_keeper_.work_if_due(now);
         drain_desk_.work();
         show_figures(distribution_);
@@ -113,7 +114,14 @@ void Publisher::load_configuration() {
                     (errmsg("cache_sync: %d targets too many", homeless),
                      errdetail("A database may have %d; the others get no guarantee.", kMaxTargets)));
         });
+    scheduler_.reload();
     queue_keeper_.look_again();
+}
+
+// There may be rows that the ring does not bring.
+void Publisher::ask_walk() {
+    distribution_.ask_walk();
+    scheduler_.changes().ask_walk();
 }
 
 // ---- from the queue to the targets ----
@@ -139,7 +147,7 @@ void Publisher::take_from_ring(TimePoint now) {
             break;
     }
     if (pg_atomic_exchange_u32(&slot_->need_walk, 0) != 0) {
-        distribution_.ask_walk();
+        ask_walk();
         queue_keeper_.note_activity(now);
     }
 }
@@ -171,7 +179,7 @@ void Publisher::begin_range(const RingEntry &entry) {
 void Publisher::read_range() {
     FoundRows found(places_to_keep_for(), kBatchBytes);
     if (found.read(range_at_, range_last_block_)) {
-        distribution_.ask_walk();  // the walk will find them
+        ask_walk();  // the walk will find them
         range_open_ = false;
         return;
     }
@@ -191,9 +199,22 @@ void Publisher::publish_found(const FoundRows &found, bool walked) {
 void Publisher::publish_row(std::string_view payload, QueueRow row, bool walked) {
     if (is_full(builder_))
         publish(walked);
-    while (const auto record = take_record(payload))
+    ChangeReader &changes = scheduler_.changes();
+    const bool is_change = changes.is_new(row);
+    while (const auto record = take_record(payload)) {
         builder_.add(record->kind, record->text);
+        if (is_change)
+            changes.note(*record);
+    }
+    if (is_change)
+        changes.done(row);
     builder_.add_row(row);
+}
+
+// Is nothing that committed still on its way to us?
+bool Publisher::has_read_all() const {
+    const Ring *ring = my_ring();
+    return ring != nullptr && ring->empty() && !range_open_ && pg_atomic_read_u32(&slot_->need_walk) == 0;
 }
 
 void Publisher::publish(bool walked) {
@@ -212,7 +233,7 @@ void Publisher::walk_if_wanted(TimePoint now) {
     if (now >= walk_again_at_) {
         walk_again_at_ = now + kNetWalkEvery;
         if (queue_keeper_.has_work())
-            distribution_.ask_walk();
+            ask_walk();
     }
     if (distribution_.wants_walk()) {
         distribution_.begin_walk();
@@ -299,17 +320,16 @@ std::string Publisher::published_snapshot(const Participant &participant) {
                 OidFunctionCall1(F_PG_SNAPSHOT_OUT, OidFunctionCall0(F_PG_CURRENT_SNAPSHOT)));
         });
     });
-    const Ring *ring = my_ring();
     const bool all_taken = pg_atomic_read_u32(&slot_->committing) == 0 &&
-                           pg_atomic_read_u32(&slot_->finishing) == 0 &&
-                           pg_atomic_read_u32(&slot_->need_walk) == 0 && ring != nullptr && ring->empty();
+                           pg_atomic_read_u32(&slot_->finishing) == 0 && has_read_all();
     return all_taken ? text : std::string();
 }
 
 // ---- waiting ----
 
 TimePoint Publisher::next_deadline(TimePoint now) {
-    TimePoint earliest = std::min(queue_keeper_.deadline(), distribution_.patience_ends());
+    TimePoint earliest =
+        std::min({queue_keeper_.deadline(), distribution_.patience_ends(), scheduler_.deadline()});
     if (queue_keeper_.has_work())
         earliest = std::min(earliest, walk_again_at_);
     for (const auto &participant : distribution_.participants()) {
@@ -333,6 +353,7 @@ void Publisher::wait() {
                                participant->target->connection_count()});
     const bool deaf = is_gathering(now);
     const bool busy = distribution_.walk_has_room(now) || distribution_.wants_walk() ||
+                      scheduler_.changes().is_walking() ||
                       (!deaf && (range_open_ || (my_ring() != nullptr && !my_ring()->empty())) &&
                        distribution_.has_room(now));
     const TimePoint deadline = deaf ? std::min(gather_until_, next_deadline(now)) : next_deadline(now);

@@ -7,6 +7,7 @@
 #include "publish/distribution.h"
 #include "queue/row_position.h"
 #include "queue/shared_state_pg.h"
+#include "refresh/scheduler_pg.h"
 #include "worker/drain_desk_pg.h"
 #include "worker/queue_keeper_pg.h"
 #include "worker/socket_wait_pg.h"
@@ -21,7 +22,8 @@ class Publisher : private DistributionEvents {
     explicit Publisher(DatabaseSlot *slot)
         : slot_(slot),
           distribution_(*this),
-          queue_keeper_(slot, distribution_),
+          scheduler_(slot),
+          queue_keeper_(slot, distribution_, scheduler_),
           drain_desk_(slot, distribution_) {}
 
     // Works until the extension is gone from the database.
@@ -37,6 +39,8 @@ class Publisher : private DistributionEvents {
     void wait();
 
     void load_configuration();
+    void ask_walk();
+    bool has_read_all() const;
     bool is_gathering(TimePoint now) const;
     bool fill_from_ring();
     void begin_range(const RingEntry &entry);
@@ -55,6 +59,7 @@ class Publisher : private DistributionEvents {
 
     DatabaseSlot *slot_;
     Distribution distribution_;
+    RefreshScheduler scheduler_;
     QueueKeeper queue_keeper_;
     DrainDesk drain_desk_;
     SocketWait socket_wait_;

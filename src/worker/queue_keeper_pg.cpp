@@ -54,6 +54,8 @@ bool QueueKeeper::measure(QueueTables &tables, QueueSize &size) {
 // is that the rows of the table itself are confirmed, and empty_table() looks at that.
 bool QueueKeeper::empty_left_tables(const QueueTables &tables, const QueueSize &size) {
     bool emptied = false;
+    if (scheduler_.has_unsaved_changes())
+        return false;
     for (int table = 0; table < kQueueTables; ++table) {
         if (size.pages[table] == 0 || pg_atomic_read_u32(&slot_->active) == static_cast<std::uint32_t>(table))
             continue;
@@ -63,8 +65,10 @@ bool QueueKeeper::empty_left_tables(const QueueTables &tables, const QueueSize &
         Emptied result = Emptied::locked;
         in_transaction("emptying a queue table", [&] { call([&] { result = empty_table(tables, table); }); });
         emptied = emptied || result == Emptied::yes;
-        if (result == Emptied::unpublished && distribution_.nobody_behind())
+        if (result == Emptied::unpublished && distribution_.nobody_behind()) {
             distribution_.ask_walk();
+            scheduler_.changes().ask_walk();
+        }
     }
     return emptied;
 }

@@ -5,12 +5,14 @@
 #include "clock.h"
 #include "publish/distribution.h"
 #include "queue/rotation_pg.h"
+#include "refresh/scheduler_pg.h"
 
 namespace cache_sync {
 
 class QueueKeeper {
  public:
-    QueueKeeper(DatabaseSlot *slot, Distribution &distribution) : slot_(slot), distribution_(distribution) {}
+    QueueKeeper(DatabaseSlot *slot, Distribution &distribution, RefreshScheduler &scheduler)
+        : slot_(slot), distribution_(distribution), scheduler_(scheduler) {}
 
     // Rows came.
     void note_activity(TimePoint now) {
@@ -31,6 +33,7 @@ class QueueKeeper {
 
     DatabaseSlot *slot_;
     Distribution &distribution_;
+    RefreshScheduler &scheduler_;
     bool wanted_ = true;  // the tables are not known to be empty
     TimePoint due_{};
     TimePoint active_at_{};  // when rows came last
