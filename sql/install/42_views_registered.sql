@@ -79,7 +79,7 @@ BEGIN
           IS DISTINCT FROM
           (excluded.schedule, excluded.on_change, excluded.min_interval, excluded."concurrently", excluded.statement_timeout);
     PERFORM cache_sync._store_view_rule($2, $6, coalesce($7, '{}'));
-    PERFORM cache_sync._place_view_triggers(true);
+    PERFORM cache_sync._place_view_triggers(true, true);
     -- What changed before the triggers were there.
     IF $4 AND was_on_change IS NOT TRUE THEN
         PERFORM cache_sync._touch_view($2);
@@ -145,6 +145,7 @@ DECLARE
     owner name := (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = view);
     forbidden regclass := (SELECT t.root FROM cache_sync._view_tables(view) t
                            WHERE NOT t.allowed ORDER BY t.root::regclass::text COLLATE "C" LIMIT 1);
+    sees_any boolean := EXISTS (SELECT FROM cache_sync._view_inputs(view));
 BEGIN
     IF forbidden IS NOT NULL THEN
         RAISE EXCEPTION 'permission denied to watch table % for materialized view %', forbidden, view
@@ -153,14 +154,15 @@ BEGIN
                   HINT = format('Run GRANT TRIGGER ON %s TO %I, or register the view with on_change => false.',
                                 forbidden, owner);
     END IF;
-    IF NOT EXISTS (SELECT FROM cache_sync._view_inputs(view)) AND NOT has_schedule THEN
+    IF NOT sees_any AND NOT has_schedule THEN
         RAISE EXCEPTION 'on_change cannot see anything that materialized view % reads', view
             USING ERRCODE = 'feature_not_supported',
-                  DETAIL = coalesce(format('It reads: %s.', unseen), 'It reads no table.'),
+                  DETAIL = coalesce('It reads: ' || unseen || '.', 'It reads no table.'),
                   HINT = 'Give it a schedule, such as schedule => ''*/5 * * * *'', or on_change => false to refresh it on request only.';
     END IF;
     IF unseen IS NOT NULL THEN
-        RAISE WARNING 'on_change cannot see everything that materialized view % reads', view
+        RAISE WARNING 'on_change cannot see % that materialized view % reads',
+                      CASE WHEN sees_any THEN 'everything' ELSE 'anything' END, view
             USING DETAIL = format('It cannot see: %s.', unseen),
                   HINT = CASE WHEN has_schedule THEN 'Changes of these are in the view after the next refresh by schedule.'
                               ELSE 'Changes of these are in the view after the next refresh; give it a schedule as well.' END;

@@ -121,7 +121,7 @@ AS $$
                            WHEN 'S' THEN 'sequence '
                            WHEN 'm' THEN 'what is below materialized view '
                            WHEN 's' THEN CASE WHEN t.relation < 16384 THEN 'system catalogue '
-                                              ELSE 'relation of cache_sync ' END END
+                                              ELSE 'cache_sync''s own ' END END
                || t.relation::regclass
                || CASE WHEN t.kind = 'm' THEN ', which is not registered' ELSE '' END
         FROM tree t

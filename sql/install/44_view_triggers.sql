@@ -19,6 +19,12 @@ RETURNS void
 LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'cache_sync_touch_view';
 
+-- The views that read the table are stale.
+CREATE FUNCTION cache_sync._touch_watched(relation oid)
+RETURNS void
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_touch_watched';
+
 -- May the owner of the view have triggers on the table? As for queries, the rights on a parent count for its partitions.
 CREATE FUNCTION cache_sync._may_watch(view oid, root oid)
 RETURNS boolean
@@ -39,6 +45,21 @@ AS $$
     SELECT t.relation, t.kind, t.root, cache_sync._may_watch($1, t.root)
     FROM cache_sync._view_tree($1, false) t
     WHERE t.kind IN ('r', 'p')
+$$;
+
+-- Tables that the view reads and that nobody watches, for want of the privilege.
+CREATE FUNCTION cache_sync._view_unwatched(view oid)
+RETURNS SETOF regclass
+LANGUAGE sql STABLE ROWS 1
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT u.root
+    FROM (SELECT DISTINCT t.root::regclass AS root
+          FROM cache_sync._view_tables($1) t
+          WHERE NOT t.allowed
+            AND NOT EXISTS (SELECT FROM pg_trigger g
+                            WHERE g.tgrelid = t.root AND g.tgfoid = 'cache_sync.capture_change()'::regprocedure)) u
+    ORDER BY u.root::text COLLATE "C"
 $$;
 
 -- What is wrong with the triggers for views: missing, surplus (no view needs it), disabled, not always (the statement
@@ -79,8 +100,8 @@ AS $$
 $$;
 
 -- Makes these triggers what the registered views need. Safe to call at any time: it goes by the catalogues alone, as the
--- extension's owner. repair: those that somebody disabled fire again.
-CREATE FUNCTION cache_sync._place_view_triggers(repair boolean DEFAULT false)
+-- extension's owner. repair: those that somebody disabled fire again. missed: tables that get a trigger changed unseen.
+CREATE FUNCTION cache_sync._place_view_triggers(repair boolean DEFAULT false, missed boolean DEFAULT false)
 RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -100,6 +121,9 @@ BEGIN
         ELSIF repair THEN
             EXECUTE format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', item.relation,
                            CASE WHEN item.per_row THEN 'REPLICA' ELSE 'ALWAYS' END, item.trigger_name);
+        END IF;
+        IF missed THEN
+            PERFORM cache_sync._touch_watched(item.relation);
         END IF;
     END LOOP;
 END
@@ -130,10 +154,13 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    item record;
+    over regclass;
 BEGIN
-    -- Views that were redefined, and the registered ones over them.
-    FOR item IN SELECT v.view
+    -- Nobody could watch the table before the right was granted.
+    PERFORM cache_sync._place_view_triggers(false, EXISTS (SELECT FROM pg_event_trigger_ddl_commands() c
+                                                           WHERE c.command_tag = 'GRANT'));
+    -- Registered views over those that were redefined.
+    FOR over IN SELECT v.view
                 FROM cache_sync.view v
                 WHERE v.on_change
                   AND EXISTS (SELECT FROM cache_sync._view_tree(v.view, false) t
@@ -142,10 +169,9 @@ BEGIN
                                 OR c.classid = 'pg_rewrite'::regclass
                                AND t.relation = (SELECT w.ev_class FROM pg_rewrite w WHERE w.oid = c.objid)
                               WHERE t.kind = 'v') LOOP
-        PERFORM cache_sync._warn_unwatched(item.view);
-        PERFORM cache_sync._touch_view(item.view);
+        PERFORM cache_sync._warn_unwatched(over);
+        PERFORM cache_sync._touch_view(over);
     END LOOP;
-    PERFORM cache_sync._place_view_triggers();
     PERFORM cache_sync._wake();
 END
 $$;
@@ -174,15 +200,14 @@ LANGUAGE plpgsql
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
-    item record;
+    unwatched regclass;
     owner name := (SELECT pg_get_userbyid(c.relowner) FROM pg_class c WHERE c.oid = view);
 BEGIN
-    FOR item IN SELECT DISTINCT t.root::regclass AS root
-                FROM cache_sync._view_tables(view) t WHERE NOT t.allowed ORDER BY 1 LOOP
-        RAISE WARNING 'cache_sync does not see changes of table % for materialized view %', item.root, view
+    FOR unwatched IN SELECT u.relation FROM cache_sync._view_unwatched(view) AS u (relation) LOOP
+        RAISE WARNING 'cache_sync does not see changes of table % for materialized view %', unwatched, view
             USING ERRCODE = 'insufficient_privilege',
                   DETAIL = format('The owner of the view, "%s", lacks the privilege TRIGGER on the table.', owner),
-                  HINT = format('Run GRANT TRIGGER ON %s TO %I.', item.root, owner);
+                  HINT = format('Run GRANT TRIGGER ON %s TO %I.', unwatched, owner);
     END LOOP;
 END
 $$;

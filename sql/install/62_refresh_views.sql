@@ -1,16 +1,5 @@
 -- What is known of registered views and their refreshes. Everybody sees those of their own views.
 
--- The next run by schedule, NULL without one.
-CREATE FUNCTION cache_sync._view_next_run(schedule text, after timestamp with time zone)
-RETURNS timestamp with time zone
-LANGUAGE plpgsql STABLE STRICT SECURITY DEFINER
-SET search_path = pg_catalog, pg_temp
-AS $$
-BEGIN
-    RETURN cache_sync._next_run(schedule, after);
-END
-$$;
-
 CREATE VIEW cache_sync.views WITH (security_barrier) AS
 SELECT v.view,
        pg_get_userbyid(c.relowner) AS owner,
@@ -37,7 +26,7 @@ SELECT v.view,
                 greatest(s.next_attempt,
                          least(CASE WHEN v.on_change AND s.dirty_since IS NOT NULL
                                     THEN greatest(s.dirty_since, s.last_started + v.min_interval) END,
-                               cache_sync._view_next_run(v.schedule, s.scheduled_from)))) AS next_run,
+                               cache_sync._next_run(v.schedule, s.scheduled_from)))) AS next_run,
        j.pid,
        j.phase,
        j.started AS running_since,

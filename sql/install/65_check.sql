@@ -174,8 +174,8 @@ AS $$
         'Register the view again, which repairs them; then cache_sync.refresh().') v
     UNION ALL
     SELECT v.* FROM cache_sync._verdict('view privileges',
-        (SELECT array_agg(DISTINCT format('%s for %s', t.root::regclass, v.view))
-         FROM cache_sync.view v, cache_sync._view_tables(v.view) t WHERE v.on_change AND NOT t.allowed),
+        (SELECT array_agg(format('%s for %s', u.relation, v.view) ORDER BY u.relation::text, v.view::text)
+         FROM cache_sync.view v, cache_sync._view_unwatched(v.view) AS u (relation) WHERE v.on_change),
         'the owners of views may watch every table', 'not watched, because the owner of the view lacks TRIGGER',
         'Run GRANT TRIGGER ON the table TO the owner of the view.') v
     UNION ALL

@@ -45,7 +45,7 @@ BEGIN
     IF is_restoring THEN
         RETURN;
     END IF;
-    IF cache_sync._concerns_views() AND EXISTS (SELECT FROM cache_sync.view) THEN
+    IF EXISTS (SELECT FROM cache_sync.view) AND cache_sync._concerns_views() THEN
         PERFORM cache_sync._follow_view_ddl();
     END IF;
     -- ALTER TYPE ... CASCADE goes on to tables OF the type.
@@ -96,7 +96,7 @@ BEGIN
     END IF;
     IF EXISTS (SELECT FROM pg_trigger t
                WHERE t.tgrelid = changed AND t.tgfoid = 'cache_sync.capture_change()'::regprocedure) THEN
-        PERFORM cache_sync._place_view_triggers(true);
+        PERFORM cache_sync._place_view_triggers(true, true);
     END IF;
 END
 $$;
@@ -219,11 +219,12 @@ BEGIN
     END IF;
     -- Columns and conditions can hold any name, templates cannot.
     IF new ~ '[{}|]' AND old = ANY (cache_sync._rule_columns(item.relation, item.key, item.tags, NULL, NULL)) THEN
-        RAISE EXCEPTION 'cannot rename column "%" of table % to "%" because cache_sync could not name it in a template',
-                        old, item.relation, new
+        RAISE EXCEPTION 'cannot rename column "%" of % % to "%" because cache_sync could not name it in a template',
+                        old, CASE (SELECT c.relkind FROM pg_class c WHERE c.oid = item.relation)
+                             WHEN 'm' THEN 'materialized view' ELSE 'table' END, item.relation, new
             USING ERRCODE = 'invalid_name',
                   DETAIL = cache_sync._names_column(item.key),
-                  HINT = 'Choose a name without {, } and |, or unregister the table first.';
+                  HINT = 'Choose a name without {, } and |, or unregister it first.';
     END IF;
     UPDATE cache_sync.rule r
     SET key = cache_sync._rename_in_template(item.key, old, new),

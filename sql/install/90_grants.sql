@@ -43,7 +43,7 @@ GRANT EXECUTE ON FUNCTION
     cache_sync._view_depends_on(oid),
     cache_sync._view_unseen(oid),
     cache_sync._view_method(oid, boolean),
-    cache_sync._view_next_run(text, timestamp with time zone),
+    cache_sync._next_run(text, timestamp with time zone),
     cache_sync._refresh_jobs()
 TO PUBLIC;
 

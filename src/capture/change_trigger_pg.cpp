@@ -24,6 +24,7 @@ extern "C" {
 
 PG_FUNCTION_INFO_V1(cache_sync_capture_change);
 PG_FUNCTION_INFO_V1(cache_sync_touch_view);
+PG_FUNCTION_INFO_V1(cache_sync_touch_watched);
 }
 
 namespace cache_sync {
@@ -114,6 +115,14 @@ Datum cache_sync_capture_change(PG_FUNCTION_ARGS) {
     return cache_sync::entry([&] {
         cache_sync::capture_change(fcinfo);
         return PointerGetDatum(nullptr);
+    });
+}
+
+// _touch_watched(relation oid): the views that read it are stale
+Datum cache_sync_touch_watched(PG_FUNCTION_ARGS) {
+    return cache_sync::entry([&]() -> Datum {
+        cache_sync::mark_if_watched(PG_GETARG_OID(0));
+        PG_RETURN_VOID();
     });
 }
 

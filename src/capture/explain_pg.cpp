@@ -5,11 +5,13 @@
 
 extern "C" {
 #include "access/relation.h"
+#include "catalog/pg_class.h"
 #include "fmgr.h"
 #include "funcapi.h"  // extract_variadic_args
 #include "miscadmin.h"
 #include "utils/acl.h"
 #include "utils/builtins.h"
+#include "utils/lsyscache.h"  // get_rel_relkind
 #include "utils/rel.h"
 
 PG_FUNCTION_INFO_V1(cache_sync_key);
@@ -147,7 +149,9 @@ void explain_row(FunctionCallInfo call_info) {
     InitMaterializedSRF(call_info, 0);
     if (call_info->args[0].isnull || call_info->args[1].isnull)
         return;
-    const Relation table = open_table_for_rules(DatumGetObjectId(call_info->args[0].value));
+    const Oid relation = DatumGetObjectId(call_info->args[0].value);
+    const Relation table = get_rel_relkind(relation) == RELKIND_MATVIEW ? open_view_for_rules(relation)
+                                                                        : open_table_for_rules(relation);
     if (pg_class_aclcheck(RelationGetRelid(table), GetUserId(), ACL_SELECT) != ACLCHECK_OK)
         throw Failure("42501", "permission denied for table %s", RelationGetRelationName(table))
             .hint("It takes the right to SELECT from the table.");
