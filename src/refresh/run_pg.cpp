@@ -23,6 +23,7 @@ extern "C" {
 #include "utils/builtins.h"
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/wait_event.h"
@@ -210,10 +211,12 @@ class Run {
         int security;
         GetUserIdAndSecContext(&user, &security);
         SetUserIdAndSecContext(user, security | SECURITY_LOCAL_USERID_CHANGE);
+        PushActiveSnapshot(GetTransactionSnapshot());
         SPI_connect();
         if (const int result = SPI_execute(statement_, false, 0); result != SPI_OK_UTILITY)
             elog(ERROR, "REFRESH MATERIALIZED VIEW: %s", SPI_result_code_string(result));
         SPI_finish();
+        PopActiveSnapshot();
         SetUserIdAndSecContext(user, security);
     }
 
