@@ -111,8 +111,12 @@ class FieldReader {
             last = 7;
         if (first > last)
             fail("the range ends before it begins; write it as two, such as " + std::string(from) + "-" +
-                 std::to_string(field_.high == 7 ? 6 : field_.high) + "," + std::to_string(field_.low) + "-" +
-                 std::string(to));
+                 spell(field_.high == 7 ? 6 : field_.high, end.named) + "," + spell(field_.low, end.named) +
+                 "-" + std::string(to));
+    }
+
+    std::string spell(int value, bool by_name) const {
+        return by_name ? std::string(field_.names + 3 * (value - field_.low), 3) : std::to_string(value);
     }
 
     Value read_value(std::string_view text) const {

@@ -212,7 +212,10 @@ TEST(Cron, ErrorsNameTheFieldAndWhatItMayBe) {
         {"0 0 * * fri-mon",
          "bad day of week \"fri-mon\" in the schedule: the range ends before it begins; write it as two, "
          "such as "
-         "fri-6,0-mon"},
+         "fri-sat,sun-mon"},
+        {"0 0 * nov-2 *",
+         "bad month \"nov-2\" in the schedule: the range ends before it begins; write it as two, such as "
+         "nov-12,1-2"},
         {"* * * *", "a schedule has 5 fields, not 4"},
         {"", "a schedule has 5 fields, not 0"},
         {"0 * * * * *", "a schedule has 5 fields, not 6"},
