@@ -166,7 +166,14 @@ TEST(Round, OneRunOfAnAncestorIsEnough) {
     RoundView above = dirty_view(2, {1}, kNow - 5 * kSecond);
     EXPECT_EQ(starts({below, above}), "2c 1c");
     EXPECT_EQ(starts({below, above}, 1), "2c");
-    below.last_started = *below.last_started - 1;
+    // In the same moment, too, and when the ancestor has waited for longer.
+    below.min_interval = 0;
+    below.dirty_since = kNow - 5 * kSecond;
+    EXPECT_EQ(starts({below, above}), "2c 1c");
+    below.requested_at = kNow - 9 * kSecond;
+    EXPECT_EQ(starts({below, above, dirty_view(3, {1, 2}, kNow - 6 * kSecond)}), "2c 1r");
+    below = dirty_view(1);
+    below.last_started = kNow - 5 * kSecond - 1;
     EXPECT_EQ(starts({below, above}), "1c");
     // While it runs for the second time, as well.
     below.running = true;
