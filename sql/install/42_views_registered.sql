@@ -61,6 +61,7 @@ BEGIN
         PERFORM cache_sync._check_schedule($3);
     END IF;
     PERFORM cache_sync._check_view_rule($2, $6, $7);
+    PERFORM cache_sync._lock_below($2);
     PERFORM cache_sync._check_snapshot();
     IF $8 THEN
         PERFORM cache_sync._check_view_index($2);

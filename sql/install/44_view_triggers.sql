@@ -25,6 +25,35 @@ RETURNS void
 LANGUAGE C STRICT
 AS 'MODULE_PATHNAME', 'cache_sync_touch_watched';
 
+-- Locks the relation until the transaction ends, in a mode of PostgreSQL's by its number. False: it is gone.
+CREATE FUNCTION cache_sync._lock_relation(relation oid, mode integer)
+RETURNS boolean
+LANGUAGE C STRICT
+AS 'MODULE_PATHNAME', 'cache_sync_lock_relation';
+
+-- Keeps what is below the view as it is until the transaction ends: whoever redefines a view or drops a trigger waits, and
+-- sees the registration then. What others are just changing is waited for.
+CREATE FUNCTION cache_sync._lock_below(view oid)
+RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    access_share CONSTANT integer := 1;
+    locked oid[] := '{}';
+    below oid[];
+BEGIN
+    LOOP
+        -- Materialized views cannot be redefined, and a refresh may have one locked for long.
+        below := ARRAY(SELECT DISTINCT t.relation FROM cache_sync._view_tree(view, false) t
+                       WHERE t.kind IN ('v', 'r', 'p') ORDER BY 1);
+        EXIT WHEN below <@ locked;
+        PERFORM cache_sync._lock_relation(b.relation, access_share) FROM unnest(below) AS b (relation);
+        locked := below;
+    END LOOP;
+END
+$$;
+
 -- May the owner of the view have triggers on the table? As for queries, the rights on a parent count for its partitions.
 CREATE FUNCTION cache_sync._may_watch(view oid, root oid)
 RETURNS boolean
@@ -110,22 +139,55 @@ SET cache_sync_internal.busy = on
 AS $$
 DECLARE
     item record;
+    acted boolean;
 BEGIN
     PERFORM cache_sync._check_snapshot();
-    FOR item IN SELECT f.relation::regclass AS relation, f.fault, f.trigger_name, f.per_row
-                FROM cache_sync._view_trigger_faults() f LOOP
-        IF item.fault = 'surplus' THEN
-            EXECUTE format('DROP TRIGGER %I ON %s', item.trigger_name, item.relation);
-        ELSIF item.fault = 'missing' THEN
-            PERFORM cache_sync._create_view_trigger(item.relation, item.per_row);
-        ELSIF repair THEN
-            EXECUTE format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', item.relation,
-                           CASE WHEN item.per_row THEN 'REPLICA' ELSE 'ALWAYS' END, item.trigger_name);
-        END IF;
-        IF missed THEN
-            PERFORM cache_sync._touch_watched(item.relation);
-        END IF;
+    LOOP
+        acted := false;
+        FOR item IN SELECT f.* FROM cache_sync._view_trigger_faults() f WHERE repair OR f.fault IN ('missing', 'surplus') LOOP
+            acted := cache_sync._mend_view_trigger(item.relation, item.per_row, repair) OR acted;
+            IF missed THEN
+                PERFORM cache_sync._touch_watched(item.relation);
+            END IF;
+        END LOOP;
+        -- While a lock was waited for, partitions may have come.
+        EXIT WHEN NOT acted;
     END LOOP;
+END
+$$;
+
+-- Puts one trigger right. Somebody else may be doing the same, or the opposite, and has the table locked until their
+-- transaction ends: so what is wrong is looked at again under the lock. False: nothing any more.
+CREATE FUNCTION cache_sync._mend_view_trigger(relation oid, per_row boolean, repair boolean)
+RETURNS boolean
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    wrong record;
+    subject regclass := relation;
+    -- What CREATE TRIGGER and DROP TRIGGER take, too.
+    share_row_exclusive CONSTANT integer := 6;
+    access_exclusive CONSTANT integer := 8;
+BEGIN
+    SELECT f.* INTO wrong FROM cache_sync._view_trigger_faults() f WHERE (f.relation, f.per_row) = ($1, $2);
+    IF wrong IS NULL OR NOT cache_sync._lock_relation(
+            relation, CASE WHEN wrong.fault = 'surplus' THEN access_exclusive ELSE share_row_exclusive END) THEN
+        RETURN false;
+    END IF;
+    PERFORM cache_sync._check_snapshot();
+    SELECT f.* INTO wrong FROM cache_sync._view_trigger_faults() f WHERE (f.relation, f.per_row) = ($1, $2);
+    IF wrong.fault = 'surplus' THEN
+        EXECUTE format('DROP TRIGGER %I ON %s', wrong.trigger_name, subject);
+    ELSIF wrong.fault = 'missing' THEN
+        PERFORM cache_sync._create_view_trigger(subject, per_row);
+    ELSIF wrong.fault IS NOT NULL AND repair THEN
+        EXECUTE format('ALTER TABLE ONLY %s ENABLE %s TRIGGER %I', subject,
+                       CASE WHEN per_row THEN 'REPLICA' ELSE 'ALWAYS' END, wrong.trigger_name);
+    ELSE
+        RETURN false;
+    END IF;
+    RETURN true;
 END
 $$;
 

@@ -89,7 +89,7 @@ COMMENT ON COLUMN cache_sync.views.last_error IS 'Message of that failure';
 COMMENT ON COLUMN cache_sync.views.last_duration IS 'Of the last refresh that succeeded, in milliseconds';
 COMMENT ON COLUMN cache_sync.views.last_rows_inserted IS 'Rows that the last refresh that succeeded added to the view';
 COMMENT ON COLUMN cache_sync.views.last_rows_removed IS
-'Rows that the last refresh that succeeded removed from the view; a changed row is removed and added';
+'Rows that the last refresh that succeeded removed from the view; a changed row is removed and added. NULL: not counted';
 COMMENT ON COLUMN cache_sync.views.failures IS 'Failed refreshes in a row; 0: the last one did not fail';
 
 CREATE VIEW cache_sync.refresh_history WITH (security_barrier) AS
@@ -102,7 +102,7 @@ SELECT r.id,
        r.started_at,
        r.finished_at,
        extract(epoch FROM r.finished_at - r.started_at)::double precision * 1000 AS duration,
-       r."concurrently",
+       CASE WHEN r."concurrently" THEN 'concurrently' WHEN NOT r."concurrently" THEN 'plain' END AS method,
        r.rows_inserted,
        r.rows_removed,
        r.keys,
@@ -120,10 +120,13 @@ COMMENT ON COLUMN cache_sync.refresh_history.reason IS 'change, schedule or requ
 COMMENT ON COLUMN cache_sync.refresh_history.state IS 'queued, running, succeeded, failed or canceled';
 COMMENT ON COLUMN cache_sync.refresh_history.requested_by IS 'Who called refresh()';
 COMMENT ON COLUMN cache_sync.refresh_history.requested_at IS 'When refresh() was called';
+COMMENT ON COLUMN cache_sync.refresh_history.started_at IS 'When its process began with it';
+COMMENT ON COLUMN cache_sync.refresh_history.finished_at IS 'When it ended, however it did';
 COMMENT ON COLUMN cache_sync.refresh_history.duration IS 'Milliseconds from started_at to finished_at';
-COMMENT ON COLUMN cache_sync.refresh_history."concurrently" IS 'With REFRESH ... CONCURRENTLY';
+COMMENT ON COLUMN cache_sync.refresh_history.method IS 'concurrently or plain; NULL: it has not come to that yet';
 COMMENT ON COLUMN cache_sync.refresh_history.rows_inserted IS 'Rows added to the view';
-COMMENT ON COLUMN cache_sync.refresh_history.rows_removed IS 'Rows removed from the view; a changed row is removed and added';
+COMMENT ON COLUMN cache_sync.refresh_history.rows_removed IS
+'Rows removed from the view; a changed row is removed and added. NULL: not counted';
 COMMENT ON COLUMN cache_sync.refresh_history.keys IS 'Cache keys queued';
 COMMENT ON COLUMN cache_sync.refresh_history.tags IS 'Tags queued';
 COMMENT ON COLUMN cache_sync.refresh_history.sqlstate IS 'SQLSTATE of the error that ended it';

@@ -11,9 +11,12 @@ extern "C" {
 #include "nodes/parsenodes.h"
 #include "nodes/primnodes.h"
 #include "nodes/readfuncs.h"
+#include "storage/lmgr.h"
 #include "utils/lsyscache.h"
+#include "utils/syscache.h"
 
 PG_FUNCTION_INFO_V1(cache_sync_query_reads);
+PG_FUNCTION_INFO_V1(cache_sync_lock_relation);
 }
 
 namespace cache_sync {
@@ -99,5 +102,14 @@ Datum cache_sync_query_reads(PG_FUNCTION_ARGS) {
     return cache_sync::entry([&]() -> Datum {
         cache_sync::query_reads(fcinfo);
         return Datum{0};
+    });
+}
+
+// _lock_relation(relation oid, mode integer) -> boolean: until the transaction ends; false: it is gone
+Datum cache_sync_lock_relation(PG_FUNCTION_ARGS) {
+    return cache_sync::entry([&]() -> Datum {
+        const Oid relation = PG_GETARG_OID(0);
+        LockRelationOid(relation, PG_GETARG_INT32(1));
+        PG_RETURN_BOOL(SearchSysCacheExists1(RELOID, ObjectIdGetDatum(relation)));
     });
 }
