@@ -15,6 +15,7 @@
 #include "queue/shared_state_pg.h"
 #include "refresh/jobs_pg.h"
 #include "settings_pg.h"
+#include "worker/commit_wait_pg.h"
 #include "worker/wake_pg.h"
 #include "worker/workers_pg.h"
 
@@ -45,6 +46,7 @@ void _PG_init(void) {
             install_refresh_jobs();
             register_transaction_callbacks();
             register_wake_callback();
+            register_commit_wait();
             install_utility_hook();
             if (!IsBinaryUpgrade)
                 register_launcher();

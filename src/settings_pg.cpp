@@ -14,6 +14,8 @@ int setting_ring_size = 4096;
 int setting_batch_keys = 256;
 int setting_max_backoff = 30000;
 int setting_queue_limit = 1024;
+bool setting_synchronous = false;
+int setting_synchronous_timeout = 1000;
 int setting_max_refresh_workers = 2;
 int setting_refresh_lock_timeout = 2000;
 int setting_history_limit = 100;
@@ -39,10 +41,9 @@ void define_refresh_settings() {
                             "It tries again, and does not hold up in between who waits behind it.",
                             &setting_refresh_lock_timeout, 2000, 1, 3600 * 1000, PGC_SIGHUP, GUC_UNIT_MS,
                             nullptr, nullptr, nullptr);
-    DefineCustomIntVariable("cache_sync.history_limit",
-                            "Refreshes of each view that cache_sync.refresh_history keeps.", nullptr,
-                            &setting_history_limit, 100, 1, 1000000, PGC_SIGHUP, 0, nullptr, nullptr,
-                            nullptr);
+    DefineCustomIntVariable(
+        "cache_sync.history_limit", "Refreshes of each view that cache_sync.refresh_history keeps.", nullptr,
+        &setting_history_limit, 100, 1, 1000000, PGC_SIGHUP, 0, nullptr, nullptr, nullptr);
     DefineCustomStringVariable("cache_sync.timezone", "Time zone of schedules.",
                                "Empty: the TimeZone of the server\'s configuration.", &setting_timezone, "",
                                PGC_SIGHUP, 0, check_timezone, nullptr, nullptr);
@@ -68,6 +69,14 @@ void define_settings() {
                             "Size of the queue above which a target that is away is flushed as a whole.",
                             "Until then the queue keeps what such a target missed.", &setting_queue_limit,
                             1024, 1, 1024 * 1024, PGC_SIGHUP, GUC_UNIT_MB, nullptr, nullptr, nullptr);
+    DefineCustomBoolVariable("cache_sync.synchronous",
+                             "COMMIT returns once every target that is not paused has confirmed it.",
+                             "Or after cache_sync.synchronous_timeout, with a warning.", &setting_synchronous,
+                             false, PGC_USERSET, 0, nullptr, nullptr, nullptr);
+    DefineCustomIntVariable("cache_sync.synchronous_timeout",
+                            "How long a commit waits for the targets, with cache_sync.synchronous on.",
+                            nullptr, &setting_synchronous_timeout, 1000, 1, 3600 * 1000, PGC_USERSET,
+                            GUC_UNIT_MS, nullptr, nullptr, nullptr);
     define_refresh_settings();
     MarkGUCPrefixReserved("cache_sync");
 }

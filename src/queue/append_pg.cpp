@@ -7,6 +7,7 @@
 #include "queue/payload.h"
 #include "queue/ring.h"
 #include "queue/tables_pg.h"
+#include "worker/commit_wait_pg.h"
 
 extern "C" {
 #include "access/heapam.h"  // heap_insert, GetBulkInsertState
@@ -233,6 +234,9 @@ void announce_rows(const CaptureTally &tally) noexcept {
         else if (anything)
             pg_atomic_write_u32(&slot->need_walk, 1);
         count(slot->capture, tally);
+        const bool in_ring = ring != nullptr && pg_atomic_read_u32(&slot->need_walk) == 0;
+        if (anything)
+            expect_confirmation(in_ring ? ring->pushed() : 0);
         LWLockRelease(slot_lock(slot));
         if (anything)
             wake_publisher(slot);

@@ -39,7 +39,10 @@ class Ring {
 
     bool empty() const;
     // Entries of this queue table that were pushed and not popped yet.
-    std::uint64_t entries(std::uint16_t table) const { return entries_[table % kTables].load(); }
+    std::uint64_t entries(std::uint16_t table) const;
+    // Bytes ever pushed and popped: an entry is taken once popped() has reached what pushed() was after it.
+    std::uint64_t pushed() const { return in_.bytes.load(std::memory_order_acquire); }
+    std::uint64_t popped() const { return out_.bytes.load(std::memory_order_acquire); }
     std::size_t capacity() const { return capacity_; }
     std::size_t free_bytes() const;
     std::size_t used_bytes() const { return capacity_ - free_bytes(); }
@@ -55,10 +58,18 @@ class Ring {
     void copy_in(std::uint64_t at, const void *from, std::size_t length);
     void copy_out(std::uint64_t at, void *to, std::size_t length) const;
 
-    std::atomic<std::uint64_t> head_;  // bytes ever pushed
-    std::atomic<std::uint64_t> tail_;  // bytes ever popped
+    // One side of the ring, written by that side alone: no atomic read-modify-write, and a cache line (or
+    // two) that does not go to and fro for the other side's sake.
     static constexpr int kTables = 4;
-    std::atomic<std::uint64_t> entries_[kTables];
+    struct Side {
+        std::atomic<std::uint64_t> bytes;
+        std::atomic<std::uint64_t> entries[kTables];
+        char padding[128 - (1 + kTables) * sizeof(std::uint64_t)];
+    };
+    static void count(Side &side, std::uint16_t table, std::uint64_t bytes);
+
+    Side in_;   // pushed
+    Side out_;  // popped
     std::uint64_t capacity_;
     char data_[1];
 };

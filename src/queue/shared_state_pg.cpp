@@ -45,6 +45,7 @@ void init_slot(DatabaseSlot &slot) {
         pg_atomic_init_u32(counter, 0);
     pg_atomic_init_u64(&slot.drain_asked, 0);
     pg_atomic_init_u64(&slot.drain_done, 0);
+    pg_atomic_init_u64(&slot.confirmed, 0);
     CaptureCounters &capture = slot.capture;
     for (auto *counter : {&capture.transactions, &capture.rows, &capture.keys, &capture.tags,
                           &capture.patterns, &capture.duplicates, &capture.queue_rows, &capture.queue_bytes,
@@ -164,6 +165,10 @@ void wake_publisher(DatabaseSlot *slot) {
     Latch *latch = slot->latch;
     if (latch != nullptr)
         SetLatch(latch);
+}
+
+bool take_flag(pg_atomic_uint32 &flag) {
+    return pg_atomic_read_u32(&flag) != 0 && pg_atomic_exchange_u32(&flag, 0) != 0;
 }
 
 AreaRoot *my_area() {

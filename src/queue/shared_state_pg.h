@@ -60,7 +60,9 @@ struct DatabaseSlot {
     pg_atomic_uint32 probe;       // the extension was created: absent is no longer the last word
     pg_atomic_uint32 held;        // > 0: somebody drops, renames or copies the database; no publisher wanted
     pg_atomic_uint64 drain_asked, drain_done;
-    ConditionVariable drained;
+    // All that was pushed into the ring before this many bytes is confirmed by every target that is not paused.
+    pg_atomic_uint64 confirmed;
+    ConditionVariable drained;  // one of the two has moved
     CaptureCounters capture;
     TimestampTz stats_reset;
 
@@ -124,6 +126,8 @@ LWLock *slot_lock(const DatabaseSlot *slot);
 // Of the database of this process; remembered.
 DatabaseSlot *my_slot();
 void wake_publisher(DatabaseSlot *slot);
+// Was the flag set? It is not any more. Writes only if it was: it is asked all the time.
+bool take_flag(pg_atomic_uint32 &flag);
 
 // The area of my database, attached once per process. Null: there is none yet. May raise.
 AreaRoot *my_area();

@@ -83,7 +83,7 @@ void Launcher::run() {
         });
         const TimePoint now = Clock::now();
         next_ = kNever;
-        if (pg_atomic_exchange_u32(&launcher_state()->wake, 0) != 0 || now >= look_at_) {
+        if (take_flag(launcher_state()->wake) || now >= look_at_) {
             look();
             look_at_ = now + kLookAgain;
         }

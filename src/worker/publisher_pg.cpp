@@ -70,6 +70,7 @@ void Publisher::run() {
         drive_targets(now);
         scheduler_.work(has_read_all());
         queue_keeper_.work_if_due(now);
+        confirmation_desk_.work();
         drain_desk_.work();
         show_figures(distribution_);
         wait();
@@ -88,7 +89,7 @@ void Publisher::serve_interrupts() {
 }
 
 void Publisher::reload_if_asked() {
-    if (pg_atomic_exchange_u32(&slot_->reload, 0) != 0)
+    if (take_flag(slot_->reload))
         load_configuration();
 }
 
@@ -143,10 +144,12 @@ void Publisher::take_from_ring(TimePoint now) {
         const bool more = fill_from_ring();
         if (!builder_.empty())
             publish(false);
+        if (!range_open_)
+            confirmation_desk_.note_taken();
         if (!more && !range_open_)
             break;
     }
-    if (pg_atomic_exchange_u32(&slot_->need_walk, 0) != 0) {
+    if (take_flag(slot_->need_walk)) {
         ask_walk();
         queue_keeper_.note_activity(now);
     }

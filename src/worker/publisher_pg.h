@@ -8,6 +8,7 @@
 #include "queue/row_position.h"
 #include "queue/shared_state_pg.h"
 #include "refresh/scheduler_pg.h"
+#include "worker/confirmation_desk_pg.h"
 #include "worker/drain_desk_pg.h"
 #include "worker/queue_keeper_pg.h"
 #include "worker/socket_wait_pg.h"
@@ -24,6 +25,7 @@ class Publisher : private DistributionEvents {
           distribution_(*this),
           scheduler_(slot),
           queue_keeper_(slot, distribution_, scheduler_),
+          confirmation_desk_(slot, distribution_),
           drain_desk_(slot, distribution_) {}
 
     // Works until the extension is gone from the database.
@@ -61,6 +63,7 @@ class Publisher : private DistributionEvents {
     Distribution distribution_;
     RefreshScheduler scheduler_;
     QueueKeeper queue_keeper_;
+    ConfirmationDesk confirmation_desk_;
     DrainDesk drain_desk_;
     SocketWait socket_wait_;
     BatchBuilder builder_;  // empty between the steps; kept for its memory

@@ -13,6 +13,7 @@
 #include "refresh/contents_pg.h"
 #include "refresh/jobs_pg.h"
 #include "refresh/stop_refreshes_pg.h"
+#include "worker/commit_wait_pg.h"
 #include "worker/wake_pg.h"
 #include "worker/workers_pg.h"
 
@@ -216,6 +217,7 @@ void commit_prepared(const Statement &statement) {
             throw;
         }
         done();
+        call([] { wait_for_committed(); });
     });
 }
 
