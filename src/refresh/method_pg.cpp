@@ -3,7 +3,10 @@
 extern "C" {
 #include "access/genam.h"
 #include "catalog/pg_am.h"
+#include "catalog/pg_database.h"
+#include "miscadmin.h"  // MyDatabaseId
 #include "nodes/pg_list.h"
+#include "utils/acl.h"
 #include "utils/relcache.h"
 }
 
@@ -39,7 +42,12 @@ bool has_usable_unique_index(Relation view) {
 bool refreshes_concurrently(Relation view, std::optional<bool> wanted) {
     if (!RelationIsPopulated(view))
         return false;
-    return wanted.has_value() ? *wanted : has_usable_unique_index(view);
+    if (wanted.has_value())
+        return *wanted;
+    // The new contents go into a temporary table first.
+    return has_usable_unique_index(view) &&
+           object_aclcheck(DatabaseRelationId, MyDatabaseId, view->rd_rel->relowner, ACL_CREATE_TEMP) ==
+               ACLCHECK_OK;
 }
 
 }  // namespace cache_sync
