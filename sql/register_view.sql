@@ -142,6 +142,23 @@ DROP INDEX topmost_number;
 SELECT "check", ok, detail FROM cache_sync.check() WHERE "check" IN ('view triggers', 'views populated', 'views concurrently');
 CREATE UNIQUE INDEX topmost_number ON topmost (number);
 
+-- What is known of refreshes. The newest of each kind counts, not the one that finished last.
+INSERT INTO cache_sync.refresh_run (view, reason, state, requested_by, started_at, finished_at, "concurrently", rows_inserted, rows_removed, keys, tags, sqlstate, message)
+SELECT 'topmost'::regclass, x.reason, x.state, NULL, x.started::timestamptz, x.started::timestamptz + interval '1.5 seconds', x.state = 'succeeded', x.n, x.n, x.n, 0, x.sqlstate, x.message
+FROM (VALUES ('schedule', 'succeeded', '2026-01-01 00:00:00+00', 10, NULL, NULL),
+             ('change', 'failed', '2026-01-01 00:01:00+00', NULL, '22012', 'division by zero'),
+             ('change', 'succeeded', '2026-01-01 00:02:00+00', 20, NULL, NULL),
+             ('request', 'canceled', '2026-01-01 00:03:00+00', NULL, '57014', 'canceling statement due to user request'),
+             ('request', 'canceled', '2026-01-01 00:04:00+00', NULL, NULL, 'nobody waits for it')) AS x (reason, state, started, n, sqlstate, message);
+SET timezone = 'UTC';
+SELECT last_success, last_failure, last_sqlstate, last_error, last_duration, last_rows_inserted, last_rows_removed FROM cache_sync.views;
+SELECT reason, state, duration, method, rows_inserted, rows_removed, keys, tags, sqlstate, message FROM cache_sync.refresh_history ORDER BY id;
+SELECT "check", ok, detail, hint FROM cache_sync.check() WHERE "check" = 'view refreshes';
+INSERT INTO cache_sync.refresh_run (view, reason, state, sqlstate, message) VALUES ('topmost'::regclass, 'change', 'failed', '22012', 'division by zero');
+SELECT "check", ok, detail, hint FROM cache_sync.check() WHERE "check" = 'view refreshes';
+SELECT "check", ok, detail, hint FROM cache_sync.check() WHERE "check" = 'views';
+RESET timezone;
+
 -- Asking for a refresh: every call gets an id, and it goes with the transaction.
 DELETE FROM cache_sync.refresh_run;
 SELECT * FROM pg_temp.marked() WHERE kind = 'nothing';
@@ -159,6 +176,8 @@ SELECT cache_sync.unregister_view('topmost');
 SELECT * FROM pg_temp.placed('register_view');
 SELECT count(*) FROM cache_sync.rule WHERE relation = 'topmost'::regclass;
 SELECT view FROM cache_sync.views;
+
+DELETE FROM cache_sync.refresh_run;
 
 -- A dropped view takes everything along; what its key may have named is invalid.
 SELECT cache_sync.register_view('topmost', key => 'top:{number}');

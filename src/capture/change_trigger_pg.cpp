@@ -14,6 +14,7 @@ extern "C" {
 #include "access/relation.h"
 #include "access/xact.h"
 #include "catalog/namespace.h"
+#include "catalog/pg_am.h"  // HEAP_TABLE_AM_OID
 #include "commands/trigger.h"
 #include "fmgr.h"
 #include "pgstat.h"
@@ -57,10 +58,11 @@ void mark(Oid relation) {
 }
 
 // The statement came upon no row, such as a DELETE of what is expired: the statistics know of no change in
-// this transaction. Not for parents, whose statements change other tables.
+// this transaction. Not for parents, whose statements change other tables; and only heaps count for sure.
 bool has_changed_nothing(Relation table) {
     return table->rd_rel->relkind == RELKIND_RELATION && !table->rd_rel->relhassubclass &&
-           pgstat_should_count_relation(table) && table->pgstat_info->trans == nullptr;
+           table->rd_rel->relam == HEAP_TABLE_AM_OID && pgstat_should_count_relation(table) &&
+           table->pgstat_info->trans == nullptr;
 }
 
 void capture_change(FunctionCallInfo call_info) {
