@@ -24,7 +24,6 @@ extern "C" {
 #include "utils/guc.h"
 #include "utils/lsyscache.h"
 #include "utils/snapmgr.h"
-#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timeout.h"
 #include "utils/wait_event.h"
@@ -212,7 +211,6 @@ class Run {
         int security;
         GetUserIdAndSecContext(&user, &security);
         SetUserIdAndSecContext(user, security | SECURITY_LOCAL_USERID_CHANGE);
-        PushActiveSnapshot(GetTransactionSnapshot());
         PushActiveSnapshot(GetTransactionSnapshot());
         SPI_connect();
         if (const int result = SPI_execute(statement_, false, 0); result != SPI_OK_UTILITY)

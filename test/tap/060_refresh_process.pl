@@ -300,4 +300,5 @@ open_gate('one');
 is(result(ask('one'), 'sqlstate'), 'succeeded', 'the view can be refreshed again');
 settle($_) for qw(one plain);
 is($sql->value("SELECT count(*) FROM cache_sync.refresh_run WHERE state IN ('queued', 'running')"), 0, 'no run is left open');
+unlike(PostgreSQL::Test::Utils::slurp_file($node->logfile), qr/still active|leak|PANIC/, 'nothing was left behind at the end of any transaction');
 done_testing();
