@@ -1,8 +1,21 @@
 #include "catalogue.h"
 
 #include <algorithm>
+#include <array>
 
 namespace cache_sync::demo {
+
+const KindOfItem &describe(Item::Kind kind) {
+    static const std::array<KindOfItem, 4> kinds{{{"product:", "product_card", "product_id"},
+                                                  {"page:", "category_page", "category_id"},
+                                                  {"product_view:", "product_view_entry", "product_id"},
+                                                  {"top:", "top_entry", "category_id"}}};
+    return kinds[static_cast<std::size_t>(kind)];
+}
+
+std::string Item::key() const {
+    return describe(kind).prefix + std::to_string(id);
+}
 
 Popularity::Popularity(std::int64_t size) {
     double sum = 0;
@@ -25,13 +38,16 @@ Catalogue measure_catalogue(Database &database) {
 }
 
 Source::Source(const std::string &conninfo) : database_(conninfo) {
-    database_.prepare("card", "SELECT body FROM product_card WHERE product_id = $1::bigint");
-    database_.prepare("page", "SELECT body FROM category_page WHERE category_id = $1::bigint");
+    for (const Item::Kind kind :
+         {Item::Kind::kCard, Item::Kind::kPage, Item::Kind::kProductView, Item::Kind::kTop}) {
+        const KindOfItem &described = describe(kind);
+        database_.prepare(described.source, "SELECT body FROM " + described.source + " WHERE " +
+                                                described.id_column + " = $1::bigint");
+    }
 }
 
 Body Source::read(const Item &item) {
-    const Rows rows =
-        database_.run_prepared(item.kind == Item::Kind::kCard ? "card" : "page", {std::to_string(item.id)});
+    const Rows rows = database_.run_prepared(describe(item.kind).source, {std::to_string(item.id)});
     return rows.size() == 0 ? std::nullopt : Body(rows.text(0, 0));
 }
 

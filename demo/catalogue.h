@@ -10,14 +10,23 @@
 
 namespace cache_sync::demo {
 
-// Something the shop caches: the card of one product or the page of one category.
+// Something the shop caches: the card of one product or the page of one category, both made of tables, or
+// what the two materialized views have of a product and of a category.
 struct Item {
-    enum class Kind { kCard, kPage };
+    enum class Kind { kCard, kPage, kProductView, kTop };
     Kind kind = Kind::kCard;
     std::int64_t id = 0;
 
-    std::string key() const { return (kind == Kind::kCard ? "product:" : "page:") + std::to_string(id); }
+    std::string key() const;
 };
+
+// How a kind is cached, and where its documents come from: column `body` of the source.
+struct KindOfItem {
+    std::string prefix;
+    std::string source;
+    std::string id_column;
+};
+const KindOfItem &describe(Item::Kind kind);
 
 // Draws from 1..size so that few come often: rank r with a weight of 1/r, as the traffic of a shop has it.
 class Popularity {

@@ -53,6 +53,33 @@ SELECT category_id,
  WHERE featured
  GROUP BY category_id;
 
+-- Two materialized views, the second over the first. They are made when the tables are full.
+CREATE MATERIALIZED VIEW product_view AS
+SELECT p.product_id, p.category_id, c.name AS category, p.name, p.price, p.version,
+       coalesce(r.reviews, 0) AS reviews, r.rating
+  FROM product p
+  JOIN category c USING (category_id)
+  LEFT JOIN (SELECT product_id, count(*) AS reviews, round(avg(rating), 2) AS rating
+               FROM review GROUP BY product_id) r USING (product_id)
+  WITH NO DATA;
+CREATE UNIQUE INDEX product_view_product ON product_view (product_id);
+
+CREATE MATERIALIZED VIEW top_products_per_category AS
+SELECT category_id, rank, product_id, category, name, price, version, reviews, rating
+  FROM (SELECT *, row_number() OVER (PARTITION BY category_id
+                                     ORDER BY rating DESC NULLS LAST, reviews DESC, product_id) AS rank
+          FROM product_view) ranked
+ WHERE rank <= 10
+  WITH NO DATA;
+CREATE UNIQUE INDEX top_products_rank ON top_products_per_category (category_id, rank);
+
+-- What the shop keeps under product_view:{product_id} and under top:{category_id}: rows of these views, as they are there.
+CREATE VIEW product_view_entry AS
+SELECT product_id, row_to_json(product_view)::text AS body FROM product_view;
+
+CREATE VIEW top_entry AS
+SELECT category_id, json_agg(t ORDER BY rank)::text AS body FROM top_products_per_category t GROUP BY category_id;
+
 CREATE SCHEMA loading;
 
 CREATE FUNCTION loading.word(words text[], n bigint) RETURNS text
@@ -83,12 +110,14 @@ CREATE FUNCTION loading.add_reviews(from_id bigint, to_id bigint, products bigin
       FROM generate_series(from_id, to_id) n
 $$;
 
--- Indexes and the foreign key come last: built once over all rows they cost a fraction.
+-- Indexes, the foreign key and the views come last: made once over all rows they cost a fraction.
 CREATE PROCEDURE loading.finish() LANGUAGE plpgsql AS $$
 BEGIN
     CREATE INDEX product_category ON product (category_id);
     CREATE INDEX review_product ON review (product_id) INCLUDE (rating);
     ALTER TABLE review ADD FOREIGN KEY (product_id) REFERENCES product ON DELETE CASCADE;
+    REFRESH MATERIALIZED VIEW product_view;
+    REFRESH MATERIALIZED VIEW top_products_per_category;
     PERFORM setval(pg_get_serial_sequence('review', 'review_id'), max(review_id)) FROM review;
 END
 $$;

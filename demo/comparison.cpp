@@ -94,9 +94,9 @@ std::map<std::int64_t, std::string> read_source(Database &database, const std::s
     return bodies;
 }
 
-void compare(Redis &redis, Database &database, const std::string &prefix, const Fetch &fetch, bool are_pages,
-             Verdict &verdict) {
-    const std::string kind = prefix + (are_pages ? "page:" : "product:");
+void compare(Redis &redis, Database &database, const std::string &prefix, const Fetch &fetch,
+             const KindOfItem &described, Verdict &verdict) {
+    const std::string kind = prefix + described.prefix;
     const std::set<std::string> all = scan(redis, kind + "*");
     for (auto at = all.begin(); at != all.end();) {
         std::vector<std::string> keys;
@@ -104,8 +104,7 @@ void compare(Redis &redis, Database &database, const std::string &prefix, const 
             keys.push_back(*at);
         }
         const std::vector<Entry> entries = fetch(redis, keys);
-        const auto bodies = read_source(database, are_pages ? "category_page" : "product_card",
-                                        are_pages ? "category_id" : "product_id", entries);
+        const auto bodies = read_source(database, described.source, described.id_column, entries);
         for (const Entry &entry : entries) {
             const auto found = bodies.find(entry.id);
             const Body source = found == bodies.end() ? std::nullopt : Body(found->second);
@@ -121,25 +120,37 @@ void compare(Redis &redis, Database &database, const std::string &prefix, const 
     }
 }
 
-Verdict compare_all(const Settings &settings, const std::string &prefix, const Fetch &fetch) {
+Verdict compare_all(const Settings &settings, const std::string &prefix, const Fetch &fetch,
+                    std::initializer_list<Item::Kind> kinds) {
     Redis redis(settings.redis_host, settings.redis_port);
     Database database(settings.conninfo);
     Verdict verdict;
-    compare(redis, database, prefix, fetch, false, verdict);
-    compare(redis, database, prefix, fetch, true, verdict);
+    for (const Item::Kind kind : kinds) {
+        compare(redis, database, prefix, fetch, describe(kind), verdict);
+    }
     return verdict;
+}
+
+Verdict compare_protocol(const Settings &settings, std::initializer_list<Item::Kind> kinds) {
+    const auto fetch = [&](Redis &redis, const std::vector<std::string> &keys) {
+        return fetch_protocol(settings.source, redis, keys);
+    };
+    return compare_all(settings, "", fetch, kinds);
 }
 
 }  // namespace
 
 Verdict compare_protocol_entries(const Settings &settings) {
-    return compare_all(settings, "", [&](Redis &redis, const std::vector<std::string> &keys) {
-        return fetch_protocol(settings.source, redis, keys);
-    });
+    return compare_protocol(settings, {Item::Kind::kCard, Item::Kind::kPage});
+}
+
+Verdict compare_view_entries(const Settings &settings) {
+    return compare_protocol(settings, {Item::Kind::kProductView, Item::Kind::kTop});
 }
 
 Verdict compare_naive_entries(const Settings &settings) {
-    return compare_all(settings, std::string(kNaivePrefix), fetch_naive);
+    return compare_all(settings, std::string(kNaivePrefix), fetch_naive,
+                       {Item::Kind::kCard, Item::Kind::kPage});
 }
 
 }  // namespace cache_sync::demo

@@ -15,9 +15,10 @@ struct Verdict {
     std::string example;  // of a stale entry; empty if there is none
 };
 
-// Both compare byte by byte, so they are only right while nobody writes and all is published.
+// All compare byte by byte, so they are only right while nobody writes and all is published.
 // Of the fill protocol's entries those count that a reader would be served.
 Verdict compare_protocol_entries(const Settings &settings);
+Verdict compare_view_entries(const Settings &settings);
 Verdict compare_naive_entries(const Settings &settings);
 
 }  // namespace cache_sync::demo

@@ -12,7 +12,7 @@ inline void count(Counter &counter, std::uint64_t by = 1) {
     counter.fetch_add(by, std::memory_order_relaxed);
 }
 
-// One of the two applications reading side by side.
+// One kind of readers: on cache_sync's side those of tables and those of views, and the naive application's.
 struct SideCounters {
     Counter reads{0};
     Counter hits{0};

@@ -18,6 +18,7 @@
 #include "screen.h"
 #include "settings.h"
 #include "suspects.h"
+#include "views.h"
 #include "writer.h"
 
 namespace cache_sync::demo {
@@ -25,27 +26,31 @@ namespace {
 
 volatile std::sig_atomic_t is_interrupted = 0;
 
+constexpr std::size_t kViews = 2;
+
 // Everything the threads share.
 struct Run {
     Settings settings;
     Catalogue catalogue;
     WriteCounters writes;
-    SideCounters synced, naive;
-    Suspects synced_suspects, naive_suspects;
+    SideCounters synced, viewed, naive;
+    Suspects synced_suspects, viewed_suspects, naive_suspects;
     Histogram lag;
 };
 
 template <typename SomeCache>
-void start_side(Run &run, Crew &crew, SideCounters &counters, Suspects &suspects) {
-    for (int i = 0; i < run.settings.readers; ++i) {
-        crew.start([&run, &counters, &suspects](std::stop_token stop) {
+void start_side(Run &run, Crew &crew, Shelf shelf, SideCounters &counters, Suspects &suspects) {
+    const int readers = shelf == Shelf::kTables ? run.settings.readers : run.settings.view_readers;
+    for (int i = 0; i < readers; ++i) {
+        crew.start([&run, shelf, &counters, &suspects](std::stop_token stop) {
             SomeCache cache(run.settings, counters);
-            Reader(run.settings, run.catalogue, cache, counters, suspects).run(stop);
+            Reader(run.settings, run.catalogue, shelf, cache, counters, suspects).run(stop);
         });
     }
     crew.start([&run, &counters, &suspects](std::stop_token stop) {
         SomeCache cache(run.settings, counters);
-        suspects.judge(stop, cache, counters);
+        Source source(run.settings.conninfo);
+        suspects.judge(stop, cache, source, counters);
     });
 }
 
@@ -54,8 +59,9 @@ void start(Run &run, Crew &crew) {
         crew.start(
             [&run](std::stop_token stop) { Writer(run.settings, run.catalogue, run.writes).run(stop); });
     }
-    start_side<ProtocolCache>(run, crew, run.synced, run.synced_suspects);
-    start_side<NaiveCache>(run, crew, run.naive, run.naive_suspects);
+    start_side<ProtocolCache>(run, crew, Shelf::kTables, run.synced, run.synced_suspects);
+    start_side<ProtocolCache>(run, crew, Shelf::kViews, run.viewed, run.viewed_suspects);
+    start_side<NaiveCache>(run, crew, Shelf::kTables, run.naive, run.naive_suspects);
     crew.start([&run](std::stop_token stop) { Probe(run.settings, run.lag).run(stop); });
 }
 
@@ -76,7 +82,9 @@ Sample take_sample(const Run &run, Database &database) {
     sample.bulk = run.writes.bulk;
     sample.rows = run.writes.rows;
     sample.synced = sample_side(run.synced);
+    sample.viewed = sample_side(run.viewed);
     sample.naive = sample_side(run.naive);
+    sample.views = sample_views(database);
     sample.lag = run.lag.counts();
     return sample;
 }
@@ -131,7 +139,7 @@ Titles titles_of(const Run &run, Database &database) {
 }
 
 void print_verdict(const char *side, const Verdict &verdict) {
-    std::printf("   %-18s %9s entries compared, %s stale\n", side, with_commas(verdict.entries).c_str(),
+    std::printf("   %-25s %9s entries compared, %s stale\n", side, with_commas(verdict.entries).c_str(),
                 with_commas(verdict.stale).c_str());
 }
 
@@ -143,43 +151,79 @@ void print_example(const char *title, const Verdict &verdict) {
     }
 }
 
-// Prints the outcome of the run; true if cache_sync kept its promise.
-bool judge(const Run &run, Database &database) {
-    std::printf("\n Writers and readers stopped. Comparing the whole cache with the database ...\n");
+// Holds each view against its query; true if all are right, and were refreshed while there were writers.
+bool judge_views(Database &database, const std::vector<ViewSample> &at_start) {
+    bool are_right = true;
+    const std::vector<ViewSample> at_end = sample_views(database);
+    const std::vector<ViewVerdict> verdicts = compare_views(database);
+    for (std::size_t i = 0; i < verdicts.size(); ++i) {
+        const ViewVerdict &verdict = verdicts[i];
+        std::printf("   %-25s %9s rows compared with its query, %s wrong\n", verdict.name.c_str(),
+                    with_commas(verdict.rows).c_str(), with_commas(verdict.wrong).c_str());
+        const bool has_worked = at_end[i].refreshes > at_start[i].refreshes && at_end[i].keys > 0;
+        if (!has_worked) {
+            std::printf(
+                "   %s was not refreshed or nothing of it changed, so this run proves nothing of it\n",
+                verdict.name.c_str());
+        }
+        are_right = are_right && verdict.wrong == 0 && has_worked;
+    }
+    return are_right && verdicts.size() == kViews;
+}
+
+// Without a hit and an entry no staleness could have shown.
+bool has_served(const SideCounters &side, const Verdict &verdict) {
+    return side.hits > 0 && verdict.entries > 0;
+}
+
+// Prints the outcome of the run; true if cache_sync kept its promises.
+bool judge(const Run &run, Database &database, const std::vector<ViewSample> &views_at_start) {
+    std::printf(
+        "\n Writers and readers stopped. Comparing views and the whole cache with the database ...\n");
     std::fflush(stdout);
-    const bool is_drained = database.run("SELECT cache_sync.drain()").text(0, 0) == "t";
+    const bool is_settled = wait_until_clean(database, [] { return is_interrupted != 0; });
+    const bool are_views_right = judge_views(database, views_at_start);
     const Verdict synced = compare_protocol_entries(run.settings);
+    const Verdict viewed = compare_view_entries(run.settings);
     const Verdict naive = compare_naive_entries(run.settings);
-    print_verdict("with cache_sync", synced);
+    print_verdict("cache_sync, tables", synced);
+    print_verdict("cache_sync, views", viewed);
     print_verdict("naive application", naive);
     print_example("for example", naive);
     print_example("STALE under cache_sync:", synced);
-    // Without a hit, an entry and a publication no staleness could have shown.
-    const bool has_worked = run.synced.hits > 0 && synced.entries > 0 && total(run.lag.counts()) > 0;
-    if (!is_drained) {
-        std::printf("   cache_sync.drain() gave up: not everything is published\n");
+    print_example("STALE under cache_sync, of a view:", viewed);
+    const bool has_worked =
+        has_served(run.synced, synced) && has_served(run.viewed, viewed) && total(run.lag.counts()) > 0;
+    if (!is_settled) {
+        std::printf("   gave up waiting: not everything is refreshed and published\n");
     }
     if (!has_worked) {
         std::printf("   cache_sync's side served or published nothing, so this run proves nothing\n");
     }
-    const bool is_right = is_drained && has_worked && synced.stale == 0 && run.synced.stale == 0;
+    const std::uint64_t reads = run.synced.stale + run.viewed.stale, entries = synced.stale + viewed.stale;
+    const bool is_right = is_settled && has_worked && are_views_right && reads == 0 && entries == 0;
     std::printf("\n %s: cache_sync %s stale reads and %s stale entries, the naive application %s and %s.\n",
-                is_right ? "OK" : "FAILED", with_commas(run.synced.stale).c_str(),
-                with_commas(synced.stale).c_str(), with_commas(run.naive.stale).c_str(),
-                with_commas(naive.stale).c_str());
+                is_right ? "OK" : "FAILED", with_commas(reads).c_str(), with_commas(entries).c_str(),
+                with_commas(run.naive.stale).c_str(), with_commas(naive.stale).c_str());
     return is_right;
 }
 
 int run_demo(int argc, char **argv) {
     const Settings settings = parse_settings(argc, argv);
     Database database(settings.conninfo);
-    Run run{settings, measure_catalogue(database), {}, {}, {}, {}, {}, {}};
+    Run run{settings, measure_catalogue(database), {}, {}, {}, {}, {}, {}, {}, {}};
     wait_until_armed(run);
+    // Registering a view has it refreshed once.
+    if (!wait_until_clean(database, [] { return is_interrupted != 0; }) && is_interrupted == 0) {
+        throw std::runtime_error("the views were not refreshed: see cache_sync.views and the server's log");
+    }
+    const std::vector<ViewSample> views = sample_views(database);
     play(run, database, titles_of(run, database));
     if (is_interrupted != 0) {
         return 130;
     }
-    return judge(run, database) ? 0 : 1;
+    const bool is_right = judge(run, database, views);
+    return is_interrupted != 0 ? 130 : is_right ? 0 : 1;
 }
 
 }  // namespace

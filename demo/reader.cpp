@@ -6,15 +6,17 @@ namespace cache_sync::demo {
 namespace {
 
 constexpr int kPagesPercent = 10;
+constexpr int kTopsPercent = 30;
 constexpr std::uint64_t kCheckEvery = 3;
 // A customer thinks between two clicks; without it the demo would measure nothing but the machine's limit.
 constexpr std::chrono::microseconds kThink{400};
 
 }  // namespace
 
-Reader::Reader(const Settings &settings, const Catalogue &catalogue, Cache &cache, SideCounters &counters,
-               Suspects &suspects)
+Reader::Reader(const Settings &settings, const Catalogue &catalogue, Shelf shelf, Cache &cache,
+               SideCounters &counters, Suspects &suspects)
     : catalogue_(catalogue),
+      shelf_(shelf),
       cache_(cache),
       source_(settings.conninfo),
       counters_(counters),
@@ -38,10 +40,11 @@ void Reader::run(std::stop_token stop) {
 }
 
 Item Reader::choose() {
-    if (std::uniform_int_distribution(1, 100)(random_) <= kPagesPercent) {
-        return {Item::Kind::kPage, catalogue_.categories.draw(random_)};
+    const bool of_views = shelf_ == Shelf::kViews;
+    if (std::uniform_int_distribution(1, 100)(random_) <= (of_views ? kTopsPercent : kPagesPercent)) {
+        return {of_views ? Item::Kind::kTop : Item::Kind::kPage, catalogue_.categories.draw(random_)};
     }
-    return {Item::Kind::kCard, catalogue_.products.draw(random_)};
+    return {of_views ? Item::Kind::kProductView : Item::Kind::kCard, catalogue_.products.draw(random_)};
 }
 
 void Reader::check(const Item &item, const Body &cached) {

@@ -72,7 +72,7 @@ Look look_of_stdout() {
     Look look;
     winsize size{};
     const bool is_large_enough =
-        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row >= 28 && size.ws_col >= 96;
+        ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_row >= 32 && size.ws_col >= 96;
     look.is_terminal = isatty(STDOUT_FILENO) != 0 && is_large_enough;
     look.has_colour = look.is_terminal && std::getenv("NO_COLOR") == nullptr;
     look.has_utf8 = std::string_view(nl_langinfo(CODESET)) == "UTF-8";
@@ -124,9 +124,6 @@ void Screen::show(const Sample &sample) {
 }
 
 std::vector<std::string> Screen::lines() const {
-    const auto stale_colour = [&](const std::string &text, std::uint64_t stale) {
-        return coloured(text, stale == 0 ? kGreen : kRed);
-    };
     std::vector<std::string> lines;
     lines.push_back("");
     lines.push_back(" " + coloured("cache_sync demo", kBold) + padded(titles_.servers, kWidth - 16));
@@ -147,24 +144,56 @@ std::vector<std::string> Screen::lines() const {
     lines.push_back("   " + padded("lag, commit to key gone", -28) + lag_text(recent_lag()) +
                     coloured("   whole run: " + lag_text(now().lag), kFaint));
     lines.push_back("");
-    lines.push_back(" " + coloured("Readers", kBold) + padded("with cache_sync", 40) +
-                    padded("naive application", 28));
-    lines.push_back(coloured(side_line("how they cache", "cs_get, cs_fill", "GET, SELECT, SET"), kFaint));
-    lines.push_back(
-        coloured(side_line("how a write invalidates", "nothing to do", "DEL before COMMIT"), kFaint));
+    add_views(lines);
+    lines.push_back("");
+    add_readers(lines);
+    return lines;
+}
+
+void Screen::add_views(std::vector<std::string> &lines) const {
+    lines.push_back(" " + coloured("Views", kBold) +
+                    coloured(padded("refreshes", 35) + padded("last took", 12) + padded("rows changed", 18) +
+                                 padded("keys, total", 13) + padded("behind", 10),
+                             kFaint));
+    for (const ViewSample &view : now().views) {
+        const std::string rows = "+" + with_commas(view.rows_added) + " -" + with_commas(view.rows_removed);
+        lines.push_back("   " + padded(view.name, -27) + padded(with_commas(view.refreshes), 11) +
+                        padded(format("%.2f s", view.duration_ms / 1000), 12) + padded(rows, 18) +
+                        padded(with_commas(view.keys), 13) +
+                        padded(view.behind_s ? format("%.1f s", *view.behind_s) : "-", 10));
+    }
+}
+
+void Screen::add_readers(std::vector<std::string> &lines) const {
+    const auto counts = [&](const std::string &name, std::uint64_t SideSample::*counter) {
+        return side_line(name, with_commas(now().synced.*counter), with_commas(now().viewed.*counter),
+                         with_commas(now().naive.*counter));
+    };
+    // Only the fill protocol refuses fills and sends readers past the cache.
+    const auto counts_of_ours = [&](const std::string &name, std::uint64_t SideSample::*counter) {
+        return side_line(name, with_commas(now().synced.*counter), with_commas(now().viewed.*counter), "-");
+    };
+    lines.push_back(" " + coloured("Readers", kBold) + padded("cache_sync, tables", 44) +
+                    padded("cache_sync, views", 21) + padded("naive application", 21));
+    lines.push_back(coloured(
+        side_line("how they cache", "cs_get, cs_fill", "cs_get, cs_fill", "GET, SELECT, SET"), kFaint));
+    lines.push_back(coloured(
+        side_line("how a write invalidates", "nothing to do", "nothing to do", "DEL before COMMIT"), kFaint));
     lines.push_back(side_line("reads per second", whole(side_rate(&Sample::synced, &SideSample::reads)),
+                              whole(side_rate(&Sample::viewed, &SideSample::reads)),
                               whole(side_rate(&Sample::naive, &SideSample::reads))));
     lines.push_back(side_line("hit rate", format("%.1f %%", hit_rate(&Sample::synced)),
+                              format("%.1f %%", hit_rate(&Sample::viewed)),
                               format("%.1f %%", hit_rate(&Sample::naive))));
-    lines.push_back(side_line("fills", with_commas(now().synced.fills), with_commas(now().naive.fills)));
-    lines.push_back(side_line("fills refused as too late", with_commas(now().synced.refused), "-"));
-    lines.push_back(side_line("reads sent past the cache", with_commas(now().synced.bypassed), "-"));
-    lines.push_back(side_line("hits compared with the table", with_commas(now().synced.checked),
-                              with_commas(now().naive.checked)));
-    lines.push_back("   " + coloured("stale reads found", kBold) + padded("", 11) +
-                    stale_colour(padded(with_commas(now().synced.stale), 17), now().synced.stale) +
-                    stale_colour(padded(with_commas(now().naive.stale), 28), now().naive.stale));
-    return lines;
+    lines.push_back(counts("fills", &SideSample::fills));
+    lines.push_back(counts_of_ours("fills refused as too late", &SideSample::refused));
+    lines.push_back(counts_of_ours("reads sent past the cache", &SideSample::bypassed));
+    lines.push_back(counts("hits compared with source", &SideSample::checked));
+    std::string stale = "   " + coloured("stale reads found", kBold) + padded("", 11);
+    for (const std::uint64_t found : {now().synced.stale, now().viewed.stale, now().naive.stale}) {
+        stale += coloured(padded(with_commas(found), 21), found == 0 ? kGreen : kRed);
+    }
+    lines.push_back(stale);
 }
 
 std::string Screen::progress() const {
@@ -185,7 +214,19 @@ std::string Screen::log_line() const {
            " invalidations/s  lag " + lag_text(recent_lag()) + "  hit rate " +
            format("%.0f %%", hit_rate(&Sample::synced)) + " (naive " +
            format("%.0f %%", hit_rate(&Sample::naive)) + ")  stale reads " + with_commas(now().synced.stale) +
-           " (naive " + with_commas(now().naive.stale) + ")";
+           " (naive " + with_commas(now().naive.stale) + ")" + views_text();
+}
+
+std::string Screen::views_text() const {
+    std::string text;
+    for (const ViewSample &view : now().views) {
+        text += "\n      " + view.name + ": " + with_commas(view.refreshes) + " refreshes, the last " +
+                format("%.2f s", view.duration_ms / 1000) + ", +" + with_commas(view.rows_added) + " -" +
+                with_commas(view.rows_removed) + " rows; " + with_commas(view.keys) + " keys invalidated; " +
+                (view.behind_s ? format("%.1f s behind", *view.behind_s) : std::string("up to date"));
+    }
+    return text + "\n      their entries: hit rate " + format("%.0f %%", hit_rate(&Sample::viewed)) +
+           ", stale reads " + with_commas(now().viewed.stale);
 }
 
 std::string Screen::write_line(const std::string &name, std::uint64_t Sample::*counter,
@@ -195,9 +236,9 @@ std::string Screen::write_line(const std::string &name, std::uint64_t Sample::*c
            (has_trend ? "   " + trend(rates(counter)) : std::string());
 }
 
-std::string Screen::side_line(const std::string &name, const std::string &synced,
+std::string Screen::side_line(const std::string &name, const std::string &synced, const std::string &viewed,
                               const std::string &naive) const {
-    return "   " + padded(name, -28) + padded(synced, 17) + padded(naive, 28);
+    return "   " + padded(name, -28) + padded(synced, 21) + padded(viewed, 21) + padded(naive, 21);
 }
 
 std::string Screen::trend(const std::vector<double> &rates) const {

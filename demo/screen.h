@@ -36,7 +36,10 @@ class Screen {
  private:
     std::vector<std::string> lines() const;
     std::string progress() const;
+    void add_views(std::vector<std::string> &lines) const;
+    void add_readers(std::vector<std::string> &lines) const;
     std::string log_line() const;
+    std::string views_text() const;
     std::string trend(const std::vector<double> &rates) const;
     std::vector<double> rates(std::uint64_t Sample::*counter) const;
     double rate(std::uint64_t Sample::*counter) const;
@@ -45,7 +48,8 @@ class Screen {
     Histogram::Counts recent_lag() const;
     std::string coloured(const std::string &text, const char *code) const;
     std::string write_line(const std::string &name, std::uint64_t Sample::*counter, bool has_trend) const;
-    std::string side_line(const std::string &name, const std::string &synced, const std::string &naive) const;
+    std::string side_line(const std::string &name, const std::string &synced, const std::string &viewed,
+                          const std::string &naive) const;
     const Sample &now() const { return samples_.back(); }
     // The sample that lies at least two seconds back, or the oldest.
     const Sample &before() const;

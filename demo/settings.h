@@ -15,7 +15,8 @@ struct Settings {
     std::string cache_name = "Redis";
     std::chrono::seconds duration{60};
     int writers = 3;
-    int readers = 4;  // of each side
+    int readers = 4;       // of each side
+    int view_readers = 2;  // of what is cached of views
 };
 
 // Reads "--name value" pairs; throws std::runtime_error that names what is wrong.

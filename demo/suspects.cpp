@@ -46,7 +46,7 @@ void Suspects::settle(const Suspect &suspect, bool is_stale) {
     }
 }
 
-void Suspects::judge(std::stop_token stop, Cache &cache, SideCounters &counters) {
+void Suspects::judge(std::stop_token stop, Cache &cache, Source &source, SideCounters &counters) {
     while (!stop.stop_requested()) {
         const std::optional<Suspect> suspect = take_due();
         if (!suspect) {
@@ -54,7 +54,8 @@ void Suspects::judge(std::stop_token stop, Cache &cache, SideCounters &counters)
             continue;
         }
         const Reading again = cache.look(suspect->item);
-        const bool is_stale = again.from_cache && again.body == suspect->body;
+        const bool is_stale = again.from_cache && again.body == suspect->body &&
+                              is_outdated(again.body, source.read(suspect->item));
         if (is_stale) {
             count(counters.stale);
         }
