@@ -297,10 +297,12 @@ void RefreshScheduler::decide(TimestampTz now) {
         if (!view.is_registered)
             continue;
         const ViewState &state = view.row.state;
+        // After a failure the pause that it calls for counts, not min_interval.
+        const bool is_failed = state.failures > 0 && view.job < 0;
         views.push_back({oid, view.row.ancestors, view.job >= 0, instant(state.dirty_since),
-                         instant(state.last_started), instant(view.previous_started),
-                         instant(view.scheduled_at), instant(view.requested_at), instant(state.next_attempt),
-                         view.row.min_interval_us});
+                         is_failed ? std::nullopt : instant(state.last_started),
+                         instant(view.previous_started), instant(view.scheduled_at),
+                         instant(view.requested_at), instant(state.next_attempt), view.row.min_interval_us});
     }
     const int free_workers = setting_max_refresh_workers - static_cast<int>(running_.size());
     const RoundDecision decision = decide_round(views, now, std::max(free_workers, 0));
