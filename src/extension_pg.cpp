@@ -5,6 +5,7 @@
 //   queue/     queue tables, ring in shared memory, marks of published rows, rotation
 //   worker/    launcher and publisher processes
 //   publish/   batches, targets, the Redis protocol
+//   refresh/   materialized views: what they read, when they are refreshed, what a refresh changed
 //   refresh/   refreshing materialized views, and what that changes
 //   observe/   what the system views show
 //
