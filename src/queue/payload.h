@@ -75,7 +75,6 @@ inline std::optional<Record> take_record(std::string_view &payload) {
     return record;
 }
 
-
 // The longest run of whole records at the start of `log` that fits a row. `log` is well formed and not empty.
 std::string_view first_row(std::string_view log);
 

@@ -60,7 +60,8 @@ struct DatabaseSlot {
     pg_atomic_uint32 probe;       // the extension was created: absent is no longer the last word
     pg_atomic_uint32 held;        // > 0: somebody drops, renames or copies the database; no publisher wanted
     pg_atomic_uint64 drain_asked, drain_done;
-    // All that was pushed into the ring before this many bytes is confirmed by every target that is not paused.
+    // All that was pushed into the ring before this many bytes is confirmed by every target that is not
+    // paused.
     pg_atomic_uint64 confirmed;
     ConditionVariable drained;  // one of the two has moved
     CaptureCounters capture;

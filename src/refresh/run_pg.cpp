@@ -214,7 +214,7 @@ class Run {
         PushActiveSnapshot(GetTransactionSnapshot());
         SPI_connect();
         if (const int result = SPI_execute(statement_, false, 0); result != SPI_OK_UTILITY)
-            elog(ERROR, "REFRESH MATERIALIZED VIEW: %s", SPI_result_code_string(result));
+            throw Failure("XX000", "REFRESH MATERIALIZED VIEW: %s", SPI_result_code_string(result));
         SPI_finish();
         PopActiveSnapshot();
         SetUserIdAndSecContext(user, security);
