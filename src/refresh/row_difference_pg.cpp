@@ -29,17 +29,43 @@ constexpr std::size_t kMostSeen = 16 * 1024 * 1024;
 
 constinit TouchText scratch;
 
-// Two independent halves: rows of different contents do not meet by accident.
-struct RowHash {
-    std::uint64_t low = 0x9e3779b97f4a7c15;
-    std::uint64_t high = 0xc2b2ae3d27d4eb4f;
-
+// A hash over what is added, gathered into chunks. Two independent halves: rows of different contents do not
+// meet by accident.
+class RowHash {
+ public:
     void add(const void *bytes, std::size_t size) {
-        const auto *const text = static_cast<const unsigned char *>(bytes);
-        low = hash_bytes_extended(text, static_cast<int>(size), low);
-        high = hash_bytes_extended(text, static_cast<int>(size), high ^ 0xff51afd7ed558ccd);
+        if (size > sizeof(chunk_) - used_)
+            flush();
+        if (size > sizeof(chunk_)) {
+            mix(static_cast<const unsigned char *>(bytes), size);
+        } else {
+            std::memcpy(chunk_ + used_, bytes, size);
+            used_ += size;
+        }
     }
     void add_number(std::uint64_t number) { add(&number, sizeof(number)); }
+
+    // Ends it, and puts kHashSize bytes at `to`.
+    void finish(char *to) {
+        flush();
+        std::memcpy(to, &low_, sizeof(low_));
+        std::memcpy(to + sizeof(low_), &high_, sizeof(high_));
+    }
+
+ private:
+    void flush() {
+        mix(chunk_, used_);
+        used_ = 0;
+    }
+    void mix(const unsigned char *bytes, std::size_t size) {
+        low_ = hash_bytes_extended(bytes, static_cast<int>(size), low_);
+        high_ = hash_bytes_extended(bytes, static_cast<int>(size), high_ ^ 0xff51afd7ed558ccd);
+    }
+
+    std::uint64_t low_ = 0x9e3779b97f4a7c15;
+    std::uint64_t high_ = 0xc2b2ae3d27d4eb4f;
+    std::size_t used_ = 0;
+    unsigned char chunk_[1024];
 };
 
 // Equal values give equal bytes however they are stored: compressed, out of line, with a short header.
@@ -150,12 +176,14 @@ void RowDifference::append_hash(HeapTuple row) {
         const FormData_pg_attribute &column = *TupleDescAttr(shape_, n);
         if (column.attisdropped)
             continue;
-        hash.add_number(nulls_[n] ? 0 : 1);
+        const char is_null = nulls_[n] ? 1 : 0;
+        hash.add(&is_null, 1);
         if (!nulls_[n])
             add_value(hash, values_[n], column);
     }
-    append(&hash.low, sizeof(hash.low));
-    append(&hash.high, sizeof(hash.high));
+    char bytes[kHashSize];
+    hash.finish(bytes);
+    append(bytes, kHashSize);
 }
 
 void RowDifference::append_names(HeapTuple row, const TableRules &rules) {

@@ -18,6 +18,7 @@ extern "C" {
 #include "utils/builtins.h"
 #include "utils/fmgroids.h"
 #include "utils/lsyscache.h"
+#include "utils/memutils.h"
 #include "utils/rel.h"
 #include "utils/timestamp.h"
 }
@@ -166,17 +167,27 @@ std::int64_t RunHistory::begin(Oid view, RefreshReason reason) {
     ScanKeyInit(&key, column_of(table, "view"), BTEqualStrategyNumber, F_OIDEQ, ObjectIdGetDatum(view));
     count_ = 0;
     for_each_row(table, relation_named("refresh_run_view"), key, [&](HeapTuple row) {
-        if (count_ == kMostRuns || !has_text(table, row, "state", "queued"))
+        if (!has_text(table, row, "state", "queued"))
             return;
-        runs_[count_++] = id_of(table, row);
+        remember(id_of(table, row));
         Columns columns(table);
         set_running(columns);
         columns.update(row);
     });
     if (count_ == 0)
-        runs_[count_++] = insert_run(table, view, reason);
+        remember(insert_run(table, view, reason));
     table_close(table, NoLock);
     return *std::max_element(runs_, runs_ + count_);
+}
+
+void RunHistory::remember(std::int64_t run) {
+    if (count_ == room_) {
+        room_ = std::max(2 * room_, 16);
+        const std::size_t size = sizeof(*runs_) * room_;
+        runs_ = static_cast<std::int64_t *>(runs_ != nullptr ? repalloc_huge(runs_, size)
+                                                             : MemoryContextAlloc(TopMemoryContext, size));
+    }
+    runs_[count_++] = run;
 }
 
 void RunHistory::succeed(bool concurrently, const ChangedCounts &counts) {

@@ -31,10 +31,11 @@ class RunHistory {
     void fail(const char *state, int sqlstate, const char *message);
 
  private:
-    static constexpr int kMostRuns = 1024;  // more than that wait for the next refresh
+    void remember(std::int64_t run);
 
-    std::int64_t runs_[kMostRuns];
+    std::int64_t *runs_ = nullptr;
     int count_ = 0;
+    int room_ = 0;
 };
 
 }  // namespace cache_sync

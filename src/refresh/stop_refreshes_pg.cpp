@@ -88,6 +88,19 @@ void take_dropped(Taken &taken, const DropStmt &drop) {
     }
 }
 
+// Whether taken_by() can find anything: asked for every statement.
+bool may_take(const Node *statement) {
+    switch (nodeTag(statement)) {
+        case T_DropStmt:
+        case T_DropOwnedStmt:
+        case T_ReassignOwnedStmt:
+        case T_AlterTableStmt:
+            return true;
+        default:
+            return false;
+    }
+}
+
 Taken taken_by(Node *statement) {
     Taken taken;
     switch (nodeTag(statement)) {
@@ -153,7 +166,7 @@ bool takes(const Taken &taken, Oid view) {
 }  // namespace
 
 void stop_refreshes_for(Node *statement) {
-    if (!has_running_jobs(MyDatabaseId, InvalidOid))
+    if (!may_take(statement) || !has_running_jobs(MyDatabaseId, InvalidOid))
         return;
     const Taken taken = taken_by(statement);
     if (taken.is_empty())
