@@ -69,7 +69,9 @@ SELECT q.xid,
        coalesce(array_agg(d.name ORDER BY d.name) FILTER (WHERE d.kind = 'key'), '{}') AS keys,
        coalesce(array_agg(d.name ORDER BY d.name) FILTER (WHERE d.kind = 'tag'), '{}') AS tags,
        coalesce(array_agg(d.name ORDER BY d.name) FILTER (WHERE d.kind = 'pattern'), '{}') AS patterns,
-       coalesce(array_agg(coalesce(nullif(d.name, ''), '*') ORDER BY d.name) FILTER (WHERE d.kind = 'flush'), '{}') AS flush
+       coalesce(array_agg(coalesce(nullif(d.name, ''), '*') ORDER BY d.name) FILTER (WHERE d.kind = 'flush'), '{}') AS flush,
+       coalesce(array_agg(d.name::oid::regclass ORDER BY d.name) FILTER (WHERE d.kind = 'relation'), '{}') AS relations,
+       coalesce(array_agg(d.name::oid::regclass ORDER BY d.name) FILTER (WHERE d.kind = 'view'), '{}') AS views
 FROM cache_sync._queue() q
 LEFT JOIN LATERAL cache_sync._decode_payload(q.payload) d ON true
 GROUP BY q.xid;
@@ -79,6 +81,8 @@ COMMENT ON COLUMN cache_sync.queue.xid IS 'The transaction that touched them';
 COMMENT ON COLUMN cache_sync.queue.queued_at IS 'When the transaction was about to commit';
 COMMENT ON COLUMN cache_sync.queue.patterns IS 'Redis globs: every key that matches is invalid, for example after TRUNCATE';
 COMMENT ON COLUMN cache_sync.queue.flush IS 'Targets that are flushed as a whole; * is every target';
+COMMENT ON COLUMN cache_sync.queue.relations IS 'Changed relations that registered views read; targets are not told of them';
+COMMENT ON COLUMN cache_sync.queue.views IS 'Registered views that a refresh was asked for; targets are not told of them';
 
 -- A queue table is emptied when nobody holds a lock on it and every target has confirmed all of its rows. A prepared
 -- transaction has no pid; its locks carry the virtual id that its transactionid lock carries, too.

@@ -73,7 +73,10 @@ constexpr char kCount[] =
 constexpr char kTrim[] =
     "DELETE FROM cache_sync.refresh_run r WHERE r.view = $1 AND r.state NOT IN ('queued', 'running')"
     " AND r.id <= (SELECT o.id FROM cache_sync.refresh_run o WHERE o.view = $1"
-    "              ORDER BY o.id DESC OFFSET $2 LIMIT 1)";
+    "              ORDER BY o.id DESC OFFSET $2 LIMIT 1)"
+    // Or nobody could say any more when the view was refreshed last.
+    " AND r.id IS DISTINCT FROM (SELECT max(o.id) FROM cache_sync.refresh_run o WHERE o.view = $1 AND "
+    "o.state = 'succeeded')";
 
 // ---- reading ----
 
