@@ -50,6 +50,7 @@ Options read(int count, char **arguments) {
     options.minutes = std::atof(take("minutes").c_str());
     options.quick = take("quick") == "1";
     options.contenders = words(take("contenders"));
+    options.cells = words(take("cells"));
     return options;
 }
 
@@ -62,6 +63,8 @@ void run(const Options &options) {
         run_throughput(options);
     else if (options.command == "held-snapshot")
         run_held_snapshot(options);
+    else if (options.command == "refresh")
+        run_refresh(options);
     else
         throw std::runtime_error("no such command: " + options.command);
 }

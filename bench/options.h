@@ -21,6 +21,7 @@ struct Options {
     double minutes = 5;  // of one arm of held-snapshot
     bool quick = false;
     std::vector<std::string> contenders;  // write: those to measure besides none and none2
+    std::vector<std::string> cells;       // write: only these; empty: all that the kind of run has
 };
 
 inline std::string conninfo(const Options &options, const std::string &database) {
@@ -32,5 +33,6 @@ void run_lag(const Options &options);
 void run_write(const Options &options);
 void run_throughput(const Options &options);
 void run_held_snapshot(const Options &options);
+void run_refresh(const Options &options);
 
 }  // namespace cache_sync::bench

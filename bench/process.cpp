@@ -6,6 +6,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstring>
+#include <fstream>
 #include <stdexcept>
 
 namespace cache_sync::bench {
@@ -48,6 +49,13 @@ std::string run_program(const std::vector<std::string> &command) {
     if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
         throw std::runtime_error(command[0] + " failed:\n" + output);
     return output;
+}
+
+double cpu_seconds(pid_t pid) {
+    std::ifstream file("/proc/" + std::to_string(pid) + "/schedstat");
+    double nanoseconds = 0;
+    file >> nanoseconds;
+    return nanoseconds / 1e9;
 }
 
 BackgroundProgram::BackgroundProgram(const std::vector<std::string> &command) : pid_(start(command, -1)) {}

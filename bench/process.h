@@ -10,6 +10,10 @@ namespace cache_sync::bench {
 // Runs a program to its end and returns what it printed. Throws what it printed if it fails.
 std::string run_program(const std::vector<std::string> &command);
 
+// Seconds that a process has had a core so far, 0 if it is gone. Unlike the clock it hardly depends on what
+// else the machine does.
+double cpu_seconds(pid_t pid);
+
 // A program in the background that is ended with the object.
 class BackgroundProgram {
  public:

@@ -1,7 +1,7 @@
 #include "workloads.h"
 
+#include <algorithm>
 #include <cstdlib>
-#include <fstream>
 #include <stdexcept>
 
 #include "database.h"
@@ -29,35 +29,30 @@ double run_pgbench(const Options &options, const Workload &workload, const std::
     return 1 / tps;
 }
 
-// Seconds that a process has had a core so far. Unlike the clock it hardly depends on what else the machine
-// does.
-double cpu_seconds(std::int64_t pid) {
-    std::ifstream file("/proc/" + std::to_string(pid) + "/schedstat");
-    double nanoseconds = 0;
-    file >> nanoseconds;
-    return nanoseconds / 1e9;
-}
-
 }  // namespace
 
-std::vector<Workload> write_workloads(bool quick) {
+std::vector<Workload> write_workloads(bool quick, const std::vector<std::string> &cells) {
     const auto one = [](int clients, bool is_synchronous) {
         const std::string commit = is_synchronous ? "on" : "off";
-        return Workload{"one_row_" + std::to_string(clients) + "_" + commit,
-                        "1 row, " + std::to_string(clients) + " cl, sync " + commit,
-                        Workload::Kind::pgbench,
-                        "update_one.pgbench",
-                        clients,
-                        is_synchronous};
+        return Workload{"one_row_" + std::to_string(clients) + "_" + commit, Workload::Kind::pgbench,
+                        "update_one.pgbench", clients, is_synchronous};
     };
     std::vector<Workload> list;
-    if (quick)
+    if (quick && cells.empty())
         list = {one(4, true), one(16, false)};
     else
         list = {one(1, true), one(4, true), one(16, true), one(1, false), one(4, false), one(16, false)};
-    list.push_back({"hundred_rows", "100 rows, 4 cl", Workload::Kind::pgbench, "update_hundred.pgbench", 4});
-    list.push_back({"bulk_update", "UPDATE 50,000", Workload::Kind::bulk_update});
-    list.push_back({"copy", "COPY 100,000", Workload::Kind::copy});
+    list.push_back({"hundred_rows", Workload::Kind::pgbench, "update_hundred.pgbench", 4});
+    list.push_back({kBulkUpdateCell, Workload::Kind::bulk_update});
+    list.push_back({"copy", Workload::Kind::copy});
+    if (cells.empty())
+        return list;
+    for (const std::string &cell : cells)
+        if (std::none_of(list.begin(), list.end(), [&](const Workload &one) { return one.name == cell; }))
+            throw std::runtime_error("no such cell: " + cell);
+    std::erase_if(list, [&](const Workload &one) {
+        return std::find(cells.begin(), cells.end(), one.name) == cells.end();
+    });
     return list;
 }
 
@@ -66,8 +61,8 @@ Took run_workload(const Options &options, const Workload &workload, const std::s
     if (workload.kind == Workload::Kind::pgbench)
         return {run_pgbench(options, workload, database, seconds), 0};
     demo::Database connection(conninfo(options, database));
-    const std::int64_t backend =
-        connection.run("SELECT pg_backend_pid(), count(*) FROM product").number(0, 0);
+    const auto backend =
+        static_cast<pid_t>(connection.run("SELECT pg_backend_pid(), count(*) FROM product").number(0, 0));
     const double cpu_before = cpu_seconds(backend);
     const auto start = SteadyClock::now();
     connection.run(workload.kind == Workload::Kind::copy ? "COPY review FROM '" + options.reviews + "'"

@@ -10,7 +10,6 @@ namespace cache_sync::bench {
 struct Workload {
     enum class Kind { pgbench, bulk_update, copy };
     std::string name;
-    std::string title;
     Kind kind;
     std::string script = "";  // of pgbench, in the directory of the sources
     int clients = 1;
@@ -21,7 +20,10 @@ constexpr int kBulkRows = 50000;
 constexpr const char *kBulkUpdate =
     "UPDATE product SET price = price + 1 WHERE product_id BETWEEN 1 AND 50000";
 
-std::vector<Workload> write_workloads(bool quick);
+constexpr const char *kBulkUpdateCell = "bulk_update";
+
+// Those with these names if there are any, else those of a quick or of a full run. Throws at an unknown name.
+std::vector<Workload> write_workloads(bool quick, const std::vector<std::string> &cells);
 
 // What one unit of a workload took, a transaction or the statement.
 struct Took {

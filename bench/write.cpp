@@ -25,7 +25,7 @@ class Surroundings {
  public:
     Surroundings(const Options &options, const std::string &contender)
         : connection_(conninfo(options, database_of(contender))),
-          is_ours_(database_of(contender) == "cache_sync") {
+          is_ours_(database_of(contender) == "cache_sync" || contender == "views") {
         if (contender == "cs_writer")
             publisher_ = std::make_unique<StoppedProcess>(publisher());
         if (contender == "wal2json")
@@ -119,14 +119,14 @@ void print(const Options &options, const std::vector<Workload> &workloads, const
     std::vector<std::string> head{"contender"};
     std::vector<std::pair<const Workload *, const Seconds *>> columns;
     for (const Workload &workload : workloads) {
-        head.push_back(workload.title);
+        head.push_back(workload.name);
         columns.emplace_back(&workload, &cells.at(workload.name).clock);
     }
     for (const Workload &workload : workloads) {
         const Cell &cell = cells.at(workload.name);
         if (cell.cpu.empty())
             continue;
-        head.push_back(workload.title + ", CPU");
+        head.push_back(workload.name + ", CPU");
         columns.emplace_back(&workload, &cell.cpu);
     }
     Table table(head);
@@ -172,11 +172,13 @@ void measure_wal(const Options &options, Tsv &tsv) {
 void run_write(const Options &options) {
     Tsv tsv(options.tsv, options.command);
     Cells cells;
-    const std::vector<Workload> workloads = write_workloads(options.quick);
+    const std::vector<Workload> workloads = write_workloads(options.quick, options.cells);
     for (const Workload &workload : workloads)
         measure_cell(options, workload, cells[workload.name], tsv);
     print(options, workloads, cells);
-    measure_wal(options, tsv);
+    if (std::any_of(workloads.begin(), workloads.end(),
+                    [](const Workload &workload) { return workload.name == kBulkUpdateCell; }))
+        measure_wal(options, tsv);
 }
 
 }  // namespace cache_sync::bench

@@ -1,0 +1,1 @@
+-- No cache_sync: a REFRESH as it is without the extension.

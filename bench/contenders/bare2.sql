@@ -1,0 +1,1 @@
+-- The same once more: how far it is from "bare" is the noise.
