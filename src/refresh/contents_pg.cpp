@@ -81,7 +81,7 @@ void prepare_comparison(const RefreshMatViewStmt &statement, Watched &watched) {
         watched.method = Method::everything;
     } else if (rules_of(relation).rule_count != 0) {
         watched.method = Method::comparison;
-        watched.difference = RowDifference::create(RelationGetDescr(relation));
+        watched.difference = RowDifference::create(RelationGetDescr(relation), relation->rd_rel->reltuples);
         put_contents(relation, *watched.difference, false);
     }
     table_close(relation, NoLock);  // the statement insists that nobody here has it open
@@ -117,7 +117,7 @@ void put_own_change(void *context, HeapTuple row, bool is_inserted) {
 }
 
 ChangedCounts touch_own_changes(Relation relation, const StatementStart &start) {
-    OwnChanges changes{relation, RowDifference::create(RelationGetDescr(relation))};
+    OwnChanges changes{relation, RowDifference::create(RelationGetDescr(relation), 0)};
     visit_own_changes(relation, start, put_own_change, &changes);
     return changes.difference->touch_changed();
 }

@@ -3,18 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
-#include "boundary.h"
 #include "capture/row_change_pg.h"
+#include "capture/touched_set.h"
 #include "capture/transaction_pg.h"
 
 extern "C" {
-#include "access/detoast.h"
-#include "access/htup_details.h"
-#include "catalog/pg_operator.h"
 #include "catalog/pg_type.h"
-#include "common/hashfn.h"
 #include "miscadmin.h"
-#include "utils/lsyscache.h"
 #include "utils/memutils.h"
 #include "utils/typcache.h"
 #include "varatt.h"
@@ -23,66 +18,11 @@ extern "C" {
 namespace cache_sync {
 namespace {
 
-constexpr std::size_t kHashSize = 16;
-constexpr std::size_t kHeadSize = kHashSize + 1;  // and the sign
 constexpr std::size_t kMostSeen = 16 * 1024 * 1024;
 
+constexpr double kMostExpected = 1 << 20;
+
 constinit TouchText scratch;
-
-// A hash over what is added, gathered into chunks. Two independent halves: rows of different contents do not
-// meet by accident.
-class RowHash {
- public:
-    void add(const void *bytes, std::size_t size) {
-        if (size > sizeof(chunk_) - used_)
-            flush();
-        if (size > sizeof(chunk_)) {
-            mix(static_cast<const unsigned char *>(bytes), size);
-        } else {
-            std::memcpy(chunk_ + used_, bytes, size);
-            used_ += size;
-        }
-    }
-    void add_number(std::uint64_t number) { add(&number, sizeof(number)); }
-
-    // Ends it, and puts kHashSize bytes at `to`.
-    void finish(char *to) {
-        flush();
-        std::memcpy(to, &low_, sizeof(low_));
-        std::memcpy(to + sizeof(low_), &high_, sizeof(high_));
-    }
-
- private:
-    void flush() {
-        mix(chunk_, used_);
-        used_ = 0;
-    }
-    void mix(const unsigned char *bytes, std::size_t size) {
-        low_ = hash_bytes_extended(bytes, static_cast<int>(size), low_);
-        high_ = hash_bytes_extended(bytes, static_cast<int>(size), high_ ^ 0xff51afd7ed558ccd);
-    }
-
-    std::uint64_t low_ = 0x9e3779b97f4a7c15;
-    std::uint64_t high_ = 0xc2b2ae3d27d4eb4f;
-    std::size_t used_ = 0;
-    unsigned char chunk_[1024];
-};
-
-// Equal values give equal bytes however they are stored: compressed, out of line, with a short header.
-void add_value(RowHash &hash, Datum value, const FormData_pg_attribute &column) {
-    if (column.attbyval) {
-        hash.add_number(value);
-    } else if (column.attlen == -1) {
-        const varlena *const flat = pg_detoast_datum_packed(reinterpret_cast<varlena *>(value));
-        hash.add_number(VARSIZE_ANY_EXHDR(flat));
-        hash.add(VARDATA_ANY(flat), VARSIZE_ANY_EXHDR(flat));
-    } else {
-        const char *const bytes = DatumGetPointer(value);
-        const std::size_t size = column.attlen == -2 ? std::strlen(bytes) + 1 : column.attlen;
-        hash.add_number(size);
-        hash.add(bytes, size);
-    }
-}
 
 void *resize(void *block, std::size_t bytes) {
     if (bytes == 0) {
@@ -93,149 +33,214 @@ void *resize(void *block, std::size_t bytes) {
     return block != nullptr ? repalloc_extended(block, bytes, flags) : palloc_extended(bytes, flags);
 }
 
-// Touches names and counts the different ones. Of very many it forgets which it saw; the count is too high
-// then.
-class NameCounter {
+// Touches the names of changed rows and counts the different ones. Of very many it forgets which it saw; the
+// count is too high then.
+class Toucher {
  public:
-    explicit NameCounter(ChangedCounts &counts) : counts_(counts) {}
-
-    void touch_all(std::string_view records) {
-        while (const auto record = take_record(records)) {
-            touch(record->kind, record->text);
-            if (seen_.memory() > kMostSeen)
-                seen_.reset();
-            if (seen_.add(record->kind, record->text, 1) == TouchedSet::Added::duplicate)
-                continue;
-            counts_.keys += record->kind == TouchKind::key ? 1 : 0;
-            counts_.tags += record->kind == TouchKind::tag ? 1 : 0;
-        }
+    void take(std::int64_t balance, std::string_view names) {
+        if (balance == 0)
+            return;
+        counts_.inserted += std::max<std::int64_t>(balance, 0);
+        counts_.removed += std::max<std::int64_t>(-balance, 0);
+        while (const auto record = take_record(names))
+            take_name(record->kind, record->text);
     }
+    const ChangedCounts &counts() const { return counts_; }
 
  private:
-    ChangedCounts &counts_;
+    void take_name(TouchKind kind, std::string_view text) {
+        touch(kind, text);
+        if (seen_.memory() > kMostSeen)
+            seen_.reset();
+        if (seen_.add(kind, text, 1) == TouchedSet::Added::duplicate)
+            return;
+        counts_.keys += kind == TouchKind::key ? 1 : 0;
+        counts_.tags += kind == TouchKind::tag ? 1 : 0;
+    }
+
+    ChangedCounts counts_;
     TouchedSet seen_{resize};
 };
 
-// An entry of the sort, as it comes out.
-struct Entry {
-    std::string_view hash;
-    bool is_added;
+// Rows of one hash, which are equal and so have equal names.
+struct KeptRow {
+    RowHash hash;          // the key of the table
+    std::int64_t balance;  // rows added less rows removed
+    const char *names;
+    std::size_t names_size;
+};
+
+uint32 table_hash(const void *key, Size) {
+    uint32 hash;
+    std::memcpy(&hash, key, sizeof(hash));
+    return hash;
+}
+
+HTAB *make_table(MemoryContext memory, double rows) {
+    HASHCTL control = {};
+    control.keysize = kRowHashSize;
+    control.entrysize = sizeof(KeptRow);
+    control.hash = table_hash;
+    control.hcxt = memory;
+    return hash_create("cache_sync compared rows", std::clamp(rows, 256.0, kMostExpected), &control,
+                       HASH_ELEM | HASH_FUNCTION | HASH_CONTEXT);
+}
+
+// What is sorted: a bytea of hash, balance and names.
+struct SortHead {
+    RowHash hash;
+    std::int64_t balance;
+};
+
+struct Sorted {
+    SortHead head;
     std::string_view names;
 
-    static Entry of(Datum datum) {
+    static Sorted of(Datum datum) {
         const auto *const bytes = reinterpret_cast<const varlena *>(DatumGetPointer(datum));
         const std::string_view all(VARDATA_ANY(bytes), VARSIZE_ANY_EXHDR(bytes));
-        return {all.substr(0, kHashSize), all[kHashSize] != 0, all.substr(kHeadSize)};
+        Sorted sorted;
+        std::memcpy(&sorted.head, all.data(), sizeof(SortHead));
+        sorted.names = all.substr(sizeof(SortHead));
+        return sorted;
     }
 };
 
-// Rows of one hash, which are equal and so have equal names.
-struct Group {
-    char hash[kHashSize];
-    std::int64_t balance = 0;
-    std::string_view names;  // in a buffer of the caller
-};
+void touch_kept(HTAB *table, Toucher &toucher) {
+    HASH_SEQ_STATUS status;
+    hash_seq_init(&status, table);
+    while (const auto *row = static_cast<const KeptRow *>(hash_seq_search(&status)))
+        toucher.take(row->balance, {row->names, row->names_size});
+}
 
-void close_group(const Group &group, ChangedCounts &counts, NameCounter &names) {
-    if (group.balance == 0)
-        return;
-    counts.inserted += std::max<std::int64_t>(group.balance, 0);
-    counts.removed += std::max<std::int64_t>(-group.balance, 0);
-    names.touch_all(group.names);
+void touch_sorted(Tuplesortstate *sort, Toucher &toucher) {
+    SortHead group = {};
+    bool has_group = false;
+    Datum datum;
+    bool is_null;
+    const MemoryContext memory = CurrentMemoryContext;
+    char *names = nullptr;  // of the group: an entry lasts until the next one is read
+    std::size_t names_size = 0, names_room = 0;
+    tuplesort_performsort(sort);
+    while (tuplesort_getdatum(sort, true, false, &datum, &is_null, nullptr)) {
+        CHECK_FOR_INTERRUPTS();
+        const Sorted row = Sorted::of(datum);
+        if (has_group && std::memcmp(&group.hash, &row.head.hash, kRowHashSize) == 0) {
+            group.balance += row.head.balance;
+            continue;
+        }
+        if (has_group)
+            toucher.take(group.balance, {names, names_size});
+        group = row.head;
+        has_group = true;
+        if (row.names.size() >= names_room) {
+            names_room = 2 * row.names.size() + 64;
+            names = static_cast<char *>(MemoryContextAlloc(memory, names_room));
+        }
+        names_size = row.names.copy(names, row.names.size());
+    }
+    if (has_group)
+        toucher.take(group.balance, {names, names_size});
 }
 
 }  // namespace
 
-RowDifference *RowDifference::create(TupleDesc shape) {
+RowDifference *RowDifference::create(TupleDesc shape, double expected_rows) {
     auto *const self = static_cast<RowDifference *>(palloc0(sizeof(RowDifference)));
-    self->shape_ = CreateTupleDescCopy(shape);
-    self->sort_ = tuplesort_begin_datum(BYTEAOID, lookup_type_cache(BYTEAOID, TYPECACHE_LT_OPR)->lt_opr,
-                                        InvalidOid, false, maintenance_work_mem, nullptr, TUPLESORT_NONE);
+    self->hasher_ = RowHasher::create(shape);
+    self->memory_ =
+        AllocSetContextCreate(CurrentMemoryContext, "cache_sync compared rows", ALLOCSET_DEFAULT_SIZES);
+    self->kept_ = BumpContextCreate(self->memory_, "cache_sync names of rows", ALLOCSET_DEFAULT_SIZES);
     self->scratch_ =
         AllocSetContextCreate(CurrentMemoryContext, "cache_sync compared row", ALLOCSET_DEFAULT_SIZES);
-    self->values_ = static_cast<Datum *>(palloc(sizeof(Datum) * (shape->natts + 1)));
-    self->nulls_ = static_cast<bool *>(palloc(sizeof(bool) * (shape->natts + 1)));
-    self->entry_room_ = 256;
-    self->entry_ = static_cast<char *>(palloc(self->entry_room_));
+    self->table_ = make_table(self->memory_, expected_rows);
+    self->names_room_ = 256;
+    self->names_ = static_cast<char *>(palloc(self->names_room_));
     return self;
 }
 
-void RowDifference::append(const void *bytes, std::size_t size) {
-    if (entry_size_ + size > entry_room_) {
-        entry_room_ = std::max(2 * entry_room_, entry_size_ + size);
-        entry_ = static_cast<char *>(repalloc(entry_, entry_room_));
-    }
-    std::memcpy(entry_ + entry_size_, bytes, size);
-    entry_size_ += size;
-}
-
-void RowDifference::append_hash(HeapTuple row) {
-    RowHash hash;
-    heap_deform_tuple(row, shape_, values_, nulls_);
-    for (int n = 0; n < shape_->natts; ++n) {
-        const FormData_pg_attribute &column = *TupleDescAttr(shape_, n);
-        if (column.attisdropped)
-            continue;
-        const char is_null = nulls_[n] ? 1 : 0;
-        hash.add(&is_null, 1);
-        if (!nulls_[n])
-            add_value(hash, values_[n], column);
-    }
-    char bytes[kHashSize];
-    hash.finish(bytes);
-    append(bytes, kHashSize);
-}
-
-void RowDifference::append_names(HeapTuple row, const TableRules &rules) {
-    touch_change(rules, {shape_, nullptr, row}, scratch,
+void RowDifference::render_names(HeapTuple row, const TableRules &rules) {
+    names_size_ = 0;
+    touch_change(rules, {hasher_.shape(), nullptr, row}, scratch,
                  [&](const CompiledRule &, TouchKind kind, std::string_view name) {
-                     char *const record = static_cast<char *>(palloc(record_size(name.size())));
-                     const char *const end = write_record(record, kind, name);
-                     append(record, end - record);
+                     const std::size_t wanted = names_size_ + record_size(name.size());
+                     if (wanted > names_room_) {
+                         names_room_ = 2 * wanted;
+                         names_ = static_cast<char *>(repalloc(names_, names_room_));
+                     }
+                     names_size_ = write_record(names_ + names_size_, kind, name) - names_;
                  });
 }
 
-void RowDifference::put(HeapTuple row, const TableRules &rules, bool is_added) {
+void RowDifference::put(HeapTuple row, const TableRules &rules, std::int64_t balance) {
     const MemoryContext caller = MemoryContextSwitchTo(scratch_);
-    entry_size_ = VARHDRSZ;
-    append_hash(row);
-    const char sign = is_added ? 1 : 0;
-    append(&sign, 1);
-    append_names(row, rules);
-    SET_VARSIZE(entry_, entry_size_);
+    const RowHash hash = hasher_.hash(row);
+    if (table_ != nullptr) {
+        keep(hash, row, rules, balance);
+    } else {
+        render_names(row, rules);
+        sort(hash, balance, rendered());
+    }
     MemoryContextSwitchTo(caller);
-    tuplesort_putdatum(sort_, PointerGetDatum(entry_), false);
     MemoryContextReset(scratch_);
 }
 
-ChangedCounts RowDifference::touch_changed() {
-    ChangedCounts counts;
-    NameCounter names(counts);
-    Group group;
-    bool is_first = true;
-    Datum datum;
-    bool is_null;
-    tuplesort_performsort(sort_);
-    while (tuplesort_getdatum(sort_, true, false, &datum, &is_null, nullptr)) {
-        CHECK_FOR_INTERRUPTS();
-        const Entry entry = Entry::of(datum);
-        if (is_first || std::memcmp(group.hash, entry.hash.data(), kHashSize) != 0) {
-            if (!is_first)
-                close_group(group, counts, names);
-            is_first = false;
-            std::memcpy(group.hash, entry.hash.data(), kHashSize);
-            group.balance = 0;
-            entry_size_ = 0;  // the entry lasts until the next one is read
-            append(entry.names.data(), entry.names.size());
-            group.names = {entry_, entry_size_};
-        }
-        group.balance += entry.is_added ? 1 : -1;
+// Most rows of a refresh are there twice, and are rendered once.
+void RowDifference::keep(const RowHash &hash, HeapTuple row, const TableRules &rules, std::int64_t balance) {
+    bool is_found;
+    auto *const kept = static_cast<KeptRow *>(hash_search(table_, &hash, HASH_ENTER, &is_found));
+    if (is_found) {
+        kept->balance += balance;
+        return;
     }
-    if (!is_first)
-        close_group(group, counts, names);
-    tuplesort_end(sort_);
+    kept->balance = balance;
+    kept->names_size = 0;
+    render_names(row, rules);
+    auto *const names = static_cast<char *>(MemoryContextAlloc(kept_, names_size_ + 1));
+    std::memcpy(names, names_, names_size_);
+    kept->names = names;
+    kept->names_size = names_size_;
+    if (MemoryContextMemAllocated(memory_, true) > static_cast<Size>(maintenance_work_mem) * 1024)
+        go_to_disk();
+}
+
+// From here on all rows are rendered and sorted.
+void RowDifference::go_to_disk() {
+    MemoryContextSwitchTo(GetMemoryChunkContext(this));
+    sort_ = tuplesort_begin_datum(BYTEAOID, lookup_type_cache(BYTEAOID, TYPECACHE_LT_OPR)->lt_opr, InvalidOid,
+                                  false, maintenance_work_mem, nullptr, TUPLESORT_NONE);
+    MemoryContextSwitchTo(scratch_);
+    HASH_SEQ_STATUS status;
+    hash_seq_init(&status, table_);
+    while (const auto *row = static_cast<const KeptRow *>(hash_seq_search(&status)))
+        if (row->balance != 0)
+            sort(row->hash, row->balance, {row->names, row->names_size});
+    table_ = nullptr;
+    MemoryContextDelete(memory_);
+}
+
+void RowDifference::sort(const RowHash &hash, std::int64_t balance, std::string_view names) {
+    const SortHead head{hash, balance};
+    const std::size_t size = VARHDRSZ + sizeof(head) + names.size();
+    char *const entry = static_cast<char *>(palloc(size));
+    SET_VARSIZE(entry, size);
+    std::memcpy(VARDATA(entry), &head, sizeof(head));
+    std::memcpy(VARDATA(entry) + sizeof(head), names.data(), names.size());
+    tuplesort_putdatum(sort_, PointerGetDatum(entry), false);
+    pfree(entry);
+}
+
+ChangedCounts RowDifference::touch_changed() {
+    Toucher toucher;
+    if (table_ != nullptr) {
+        touch_kept(table_, toucher);
+        MemoryContextDelete(memory_);
+    } else {
+        touch_sorted(sort_, toucher);
+        tuplesort_end(sort_);
+    }
     MemoryContextDelete(scratch_);
-    return counts;
+    return toucher.counts();
 }
 
 }  // namespace cache_sync

@@ -123,6 +123,15 @@ like(result(ask('one'), 'sqlstate, message'), qr/^failed 23505 /, 'an error has 
 $sql->run('DELETE FROM app.base_one WHERE (id, g) = (1, 1)');
 is(result(ask('one'), 'sqlstate'), 'succeeded', '... and the next one is right again');
 
+# The next publisher ends what the one before has left, and goes on.
+($run, $pid) = hang('one');
+my $publisher = $node->publisher_pid;
+$sql->run("SELECT pg_terminate_backend($publisher)");
+wait_for('the process is gone', sub { is_gone($pid) });
+like(result($run, 'sqlstate'), qr/^failed 57P01/, 'another publisher ends the refresh of the last one');
+open_gate('one');
+is(result(ask('one'), 'sqlstate'), 'succeeded', '... and refreshes the view');
+
 # Locks: it gives way and comes back.
 my $locker = CacheSync::Sql->new($node);
 $locker->run('BEGIN; REFRESH MATERIALIZED VIEW CONCURRENTLY app.one');
