@@ -69,7 +69,7 @@ SideSample sample_side(const SideCounters &side) {
     return {side.reads, side.hits, side.fills, side.refused, side.bypassed, side.checked, side.stale};
 }
 
-Sample take_sample(const Run &run, Database &database) {
+Sample take_sample(const Run &run, Database &database, ViewWatch &views) {
     Sample sample;
     const Rows told = database.run(
         "SELECT coalesce(sum(published_keys + published_tags), 0)::bigint"
@@ -84,7 +84,7 @@ Sample take_sample(const Run &run, Database &database) {
     sample.synced = sample_side(run.synced);
     sample.viewed = sample_side(run.viewed);
     sample.naive = sample_side(run.naive);
-    sample.views = sample_views(database);
+    sample.views = views.look();
     sample.lag = run.lag.counts();
     return sample;
 }
@@ -107,15 +107,16 @@ void wait_until_armed(Run &run) {
 
 void play(Run &run, Database &database, const Titles &titles) {
     Crew crew;
+    ViewWatch views(database);
     Screen screen(look_of_stdout(), titles, run.settings.duration);
     const auto end = std::chrono::steady_clock::now() + run.settings.duration;
     start(run, crew);
     while (std::chrono::steady_clock::now() < end && is_interrupted == 0 && !crew.has_failed()) {
-        screen.show(take_sample(run, database));
+        screen.show(take_sample(run, database, views));
         std::this_thread::sleep_for(std::chrono::milliseconds(250));
     }
     crew.stop();
-    screen.show(take_sample(run, database));
+    screen.show(take_sample(run, database, views));
     if (crew.has_failed()) {
         throw std::runtime_error(crew.failure());
     }

@@ -1,12 +1,12 @@
 #include "views.h"
 
-#include <chrono>
 #include <thread>
 
 namespace cache_sync::demo {
 namespace {
 
 constexpr std::chrono::seconds kPatience{120};
+constexpr std::chrono::seconds kLookEvery{1};
 
 std::uint64_t count_at(const Rows &rows, int row, int column) {
     return rows.is_null(row, column) ? 0 : static_cast<std::uint64_t>(rows.number(row, column));
@@ -35,6 +35,15 @@ std::vector<ViewSample> sample_views(Database &database) {
         views.push_back(std::move(view));
     }
     return views;
+}
+
+const std::vector<ViewSample> &ViewWatch::look() {
+    const auto now = std::chrono::steady_clock::now();
+    if (now >= next_look_) {
+        next_look_ = now + kLookEvery;
+        views_ = sample_views(database_);
+    }
+    return views_;
 }
 
 bool wait_until_clean(Database &database, const std::function<bool()> &is_interrupted) {

@@ -1,5 +1,6 @@
 #pragma once
 
+#include <chrono>
 #include <functional>
 #include <string>
 #include <vector>
@@ -11,6 +12,18 @@ namespace cache_sync::demo {
 
 // How the registered views are right now.
 std::vector<ViewSample> sample_views(Database &database);
+
+// The same, asked at most once a second: it costs the server more than counters do.
+class ViewWatch {
+ public:
+    explicit ViewWatch(Database &database) : database_(database) {}
+    const std::vector<ViewSample> &look();
+
+ private:
+    Database &database_;
+    std::chrono::steady_clock::time_point next_look_;
+    std::vector<ViewSample> views_;
+};
 
 // Waits until no view is dirty or refreshed and all is published; for when nobody writes any more. False if
 // that took too long, or `is_interrupted` said so.
