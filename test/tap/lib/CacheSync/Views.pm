@@ -8,7 +8,6 @@ package CacheSync::Views;
 use strict;
 use warnings;
 use Carp qw(croak);
-use Digest::MD5 qw(md5_hex);
 use Time::HiRes qw(time usleep);
 use Test::More ();
 use CacheSync::CacheFill;
@@ -199,26 +198,20 @@ sub contents {
     my $own = !$sql;
     $sql //= $self->session;
     my %wanted = map { $_ => 1 } @wanted;
-    my %lines;
+    my %contents;
     $sql->run('BEGIN ISOLATION LEVEL REPEATABLE READ');
     for my $rule (grep { !@wanted || $wanted{ $_->{number} } } $self->rules($sql)) {
-        my @names = map { as_sql($_) } $rule->{key} // (), @{ $rule->{tags} };
-        for my $row ($sql->rows('SELECT ' . join(', ', '(m.*)::text', @names) . " FROM $rule->{number} m")) {
-            my ($image, @found) = @$row;
-            for my $n (0 .. $#found) {
-                push @{ $lines{ defined $rule->{key} && !$n ? 'key' : 'tag' }{ $rule->{number} }{ $found[$n] } }, $image if defined $found[$n];
-            }
+        my $view = $rule->{number};
+        for my $template ([ 'key', $rule->{key} // () ], map { [ 'tag', $_ ] } @{ $rule->{tags} }) {
+            my ($kind, $text) = @$template;
+            next unless defined $text;
+            my $name = as_sql($text);
+            $contents{$kind}{$view}{ $_->[0] } = $_->[1]
+              for $sql->rows("SELECT $name, md5(string_agg((m.*)::text, chr(10) ORDER BY (m.*)::text COLLATE \"C\")) FROM $view m WHERE $name IS NOT NULL GROUP BY 1");
         }
     }
     $sql->run('COMMIT');
     $sql->close if $own;
-    my %contents;
-    for my $kind (keys %lines) {
-        for my $view (keys %{ $lines{$kind} }) {
-            my $of = $lines{$kind}{$view};
-            $contents{$kind}{$view}{$_} = md5_hex(join "\n", sort @{ $of->{$_} }) for keys %$of;
-        }
-    }
     return \%contents;
 }
 
