@@ -2,9 +2,9 @@
 //
 //   DROP, RENAME, ALTER .. TABLESPACE of a database, and copying one, fail while anybody is connected: the
 //     publisher is stopped before and started again after, whatever came out.
+//   DROP EXTENSION: the same, after taking the registered tables before the queue, as writers do.
 //   CREATE / DROP EXTENSION, CREATE DATABASE: the launcher looks.
 //   Servers and user mappings: the publisher reloads.
-//   DROP EXTENSION: ends the refreshes, and takes the registered tables before the queue, as writers do.
 //   REFRESH MATERIALIZED VIEW: queues what it changes.
 //   What drops a view, or gives it to another owner: ends its refresh instead of waiting for it.
 //   COMMIT PREPARED: what the transaction queued was written long ago; the publisher reads it from the table.
@@ -99,8 +99,8 @@ Oid database_in_the_way(Node *node) {
     return allowed ? database : InvalidOid;
 }
 
-void hold(DatabaseSlot *slot) {
-    pg_atomic_fetch_add_u32(&slot->held, 1);
+// Ends the publisher and the refreshes of a database whose slot is held.
+void stop_processes(DatabaseSlot *slot) {
     const TimestampTz until = TimestampTzPlusMilliseconds(GetCurrentTimestamp(), kStopTimeoutMs);
     ConditionVariablePrepareToSleep(&slot->drained);
     for (;;) {
@@ -125,13 +125,13 @@ void release(DatabaseSlot *slot) noexcept {
     wake_launcher();
 }
 
-void run_without_publisher(const Statement &statement, DatabaseSlot *slot) {
+// Runs fn, which may raise, while no publisher and no refresh is started in the database.
+template <typename Fn>
+void holding(DatabaseSlot *slot, Fn fn) {
     entry([&] {
+        pg_atomic_fetch_add_u32(&slot->held, 1);
         try {
-            call([&] {
-                hold(slot);
-                run(statement);
-            });
+            call([&] { fn(); });
         } catch (...) {
             release(slot);
             throw;
@@ -173,26 +173,19 @@ void lock_registered_tables() {
     });
 }
 
-// Its publisher starts no refresh until the statement is over, however that ends.
-void run_without_refreshes(const Statement &statement, DatabaseSlot *slot) {
+// Refreshes read the registered tables. The publisher, which goes on while writers are waited for, takes the
+// extension's tables in other orders than DROP EXTENSION does.
+void drop_extension(const Statement &statement, DatabaseSlot *slot) {
     if (slot == nullptr) {
         lock_registered_tables();
         run(statement);
         return;
     }
-    entry([&] {
-        pg_atomic_fetch_add_u32(&slot->held, 1);
-        try {
-            call([&] {
-                terminate_jobs(MyDatabaseId, InvalidOid);
-                lock_registered_tables();
-                run(statement);
-            });
-        } catch (...) {
-            release(slot);
-            throw;
-        }
-        release(slot);
+    holding(slot, [&] {
+        terminate_jobs(MyDatabaseId, InvalidOid);
+        lock_registered_tables();
+        stop_processes(slot);
+        run(statement);
     });
 }
 
@@ -284,9 +277,12 @@ void utility_hook(PlannedStmt *planned, const char *text, bool read_only_tree, P
     if (IsTransactionState())
         entry([&] { stop_refreshes_for(node); });
     if (slot != nullptr)
-        run_without_publisher(statement, slot);
+        holding(slot, [&] {
+            stop_processes(slot);
+            run(statement);
+        });
     else if (drops_extension(node) && IsTransactionState() && superuser())
-        run_without_refreshes(statement, my_slot());
+        drop_extension(statement, my_slot());
     else
         run(statement);
     if (launcher)
