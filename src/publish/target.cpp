@@ -207,6 +207,11 @@ void Target::go_live(TimePoint now) {
     go_on_walking();
 }
 
+void Target::disconnect(std::string why, TimePoint now) {
+    if (link_ != nullptr)
+        fail(std::move(why), now);
+}
+
 void Target::fail(std::string text, TimePoint now) {
     if (state_ == TargetState::live && (now - live_since_ >= kSettledAfter || ledger_.confirmed() > 0))
         backoff_.reset();

@@ -74,6 +74,9 @@ class Target {
     bool wants_write() const;
     TimePoint deadline() const;  // call advance() then; kNever if there is nothing to wait for
 
+    // Ends the connection, if there is one; the next attempt follows.
+    void disconnect(std::string why, TimePoint now);
+
     // ---- joining ----
     bool wants_arming() const { return state_ == TargetState::arming && !order_; }  // no order was given yet
     void arm(const Arming &order, TimePoint now);

@@ -14,6 +14,8 @@ namespace {
 
 constexpr Milliseconds kEvery{1000};
 constexpr Milliseconds kQuiet{5000};  // then a small queue is emptied too
+// A target that is connected may just be catching up: it has so long to bring the queue below its limit.
+constexpr Milliseconds kPatience{10000};
 
 }  // namespace
 
@@ -25,7 +27,7 @@ void QueueKeeper::work_if_due(TimePoint now) {
     QueueSize size{};
     if (!measure(tables, size))
         return;
-    exempt_laggards(size);
+    exempt_laggards(size, now);
     const std::uint32_t active = size.pages[pg_atomic_read_u32(&slot_->active)];
     if (active >= kRotatePages || (active != 0 && now - active_at_ > kQuiet))
         switch_table(slot_, size);
@@ -73,13 +75,22 @@ bool QueueKeeper::empty_left_tables(const QueueTables &tables, const QueueSize &
     return emptied;
 }
 
+// Away, or connected and slower than the load for ever.
+bool QueueKeeper::is_laggard(const Participant &participant, TimePoint now) const {
+    return !participant.exempt && !participant.caught_up() &&
+           (!participant.is_live() || now - full_since_ > kPatience);
+}
+
 // The queue is at its limit: who still lacks something of it is flushed when it is back, instead.
-void QueueKeeper::exempt_laggards(const QueueSize &size) {
-    if (size.total() * BLCKSZ <= static_cast<std::uint64_t>(setting_queue_limit) * 1024 * 1024)
+void QueueKeeper::exempt_laggards(const QueueSize &size, TimePoint now) {
+    if (size.total() * BLCKSZ <= static_cast<std::uint64_t>(setting_queue_limit) * 1024 * 1024) {
+        full_since_ = kNever;
         return;
+    }
+    full_since_ = std::min(full_since_, now);
     std::vector<std::uint32_t> servers;
     for (auto &participant : distribution_.participants())
-        if (!participant->exempt && !participant->caught_up() && !participant->is_live())
+        if (is_laggard(*participant, now))
             servers.push_back(participant->target->config().id);
     if (servers.empty() || in_transaction("giving up on a target", [&] { owe_flush(servers); }))
         return;
@@ -87,6 +98,7 @@ void QueueKeeper::exempt_laggards(const QueueSize &size) {
         if (std::find(servers.begin(), servers.end(), participant->target->config().id) == servers.end())
             continue;
         participant->exempt = true;
+        participant->target->disconnect("too far behind, to be flushed", now);
         call([&] {
             ereport(WARNING, (errmsg("cache_sync: the queue is at its limit of %d MB; target \"%s\" will be "
                                      "flushed when it is back",

@@ -29,14 +29,16 @@ class QueueKeeper {
  private:
     bool measure(QueueTables &tables, QueueSize &size);
     bool empty_left_tables(const QueueTables &tables, const QueueSize &size);
-    void exempt_laggards(const QueueSize &size);
+    void exempt_laggards(const QueueSize &size, TimePoint now);
+    bool is_laggard(const Participant &participant, TimePoint now) const;
 
     DatabaseSlot *slot_;
     Distribution &distribution_;
     RefreshScheduler &scheduler_;
     bool wanted_ = true;  // the tables are not known to be empty
     TimePoint due_{};
-    TimePoint active_at_{};  // when rows came last
+    TimePoint active_at_{};          // when rows came last
+    TimePoint full_since_ = kNever;  // the queue is over its limit
 };
 
 }  // namespace cache_sync
