@@ -145,10 +145,16 @@ void RefreshScheduler::forget_unregistered() {
 
 void RefreshScheduler::index_inputs() {
     views_over_.clear();
-    strangers_.clear();
     for (const auto &[oid, view] : views_)
         for (const Oid input : view.row.inputs)
             views_over_.emplace(input, oid);
+    if (reload_wanted_)
+        strangers_.clear();
+    std::erase_if(strangers_, [&](Oid relation) { return views_over_.contains(relation); });
+    // Every refresh tells of its view, which most often nobody reads: that must not cost a reload each.
+    for (const auto &[oid, view] : views_)
+        if (!views_over_.contains(oid))
+            strangers_.insert(oid);
 }
 
 // ---- what changed ----
