@@ -145,12 +145,16 @@ RETURNS TABLE ("concurrently" boolean, reason text)
 LANGUAGE sql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
-    SELECT coalesce(wanted, true) AND i.name IS NOT NULL AND c.relispopulated,
+    SELECT c.relispopulated AND coalesce(wanted, i.name IS NOT NULL AND t.allowed),
            CASE WHEN NOT wanted THEN 'registered with concurrently => false'
+                -- With concurrently => true it fails rather than take the stronger lock.
                 WHEN i.name IS NULL THEN 'no unique index on plain columns without a condition'
                 WHEN NOT c.relispopulated THEN 'not populated yet'
+                WHEN wanted IS NULL AND NOT t.allowed
+                THEN 'its owner may not create temporary tables in this database'
                 ELSE 'unique index ' || i.name END
     FROM pg_class c
+    CROSS JOIN LATERAL (SELECT has_database_privilege(c.relowner, current_database(), 'TEMPORARY') AS allowed) t
     LEFT JOIN LATERAL (
         -- The same that REFRESH ... CONCURRENTLY asks for.
         SELECT quote_ident(k.relname) AS name

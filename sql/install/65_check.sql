@@ -188,9 +188,9 @@ AS $$
     SELECT v.* FROM cache_sync._verdict('views concurrently',
         (SELECT array_agg(format('%s: %s', v.view, m.reason) ORDER BY v.view::text)
          FROM cache_sync.view v, cache_sync._view_method(v.view, true) m
-         WHERE v."concurrently" AND NOT m."concurrently" AND m.reason LIKE 'no unique index%'),
-        'possible where it was asked for', 'refreshed plainly, though registered with concurrently => true',
-        'Create a unique index on plain columns without a condition.') v
+         WHERE v."concurrently" AND m.reason LIKE 'no unique index%'),
+        'possible where it was asked for', 'registered with concurrently => true, and not refreshed until that is possible',
+        'Create a unique index on plain columns without a condition, or register the view without concurrently.') v
     UNION ALL
     SELECT v.* FROM cache_sync._verdict('view refreshes',
         (SELECT array_agg(format('%s: %s (SQLSTATE %s)', v.view, r.message, r.sqlstate) ORDER BY v.view::text)

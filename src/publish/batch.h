@@ -33,6 +33,8 @@ class Batch {
 
     // Does this batch flush the target of this name?
     bool flushes(std::string_view target) const;
+    // Or any target at all?
+    bool has_flush() const { return !flushes_.empty(); }
 
     const std::vector<QueueRow> &rows() const { return rows_; }
     std::size_t coalesced() const { return coalesced_; }  // entries that were there already

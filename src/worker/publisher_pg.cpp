@@ -119,6 +119,16 @@ void Publisher::load_configuration() {
     queue_keeper_.look_again();
 }
 
+// The rules as they are now: a transaction that changes rules and orders a flush is in the ring before its word
+// to reload is here.
+void Publisher::reload_flush_patterns() {
+    std::vector<std::string> patterns;
+    if (in_transaction("loading rules", [&] { patterns = load_flush_patterns(); }))
+        return;
+    for (auto &participant : distribution_.participants())
+        participant->target->set_flush_patterns(patterns);
+}
+
 // There may be rows that the ring does not bring.
 void Publisher::ask_walk() {
     distribution_.ask_walk();
@@ -225,6 +235,8 @@ void Publisher::publish(bool walked) {
     queue_keeper_.note_activity(now);
     gather_until_ = now + kGatherAtMost;
     Batch batch = builder_.take();
+    if (batch.has_flush())
+        reload_flush_patterns();
     batch.lsn = call([] { return GetXLogInsertRecPtr(); });
     if (walked)
         distribution_.publish_walked(std::move(batch), now);

@@ -41,6 +41,7 @@ class Publisher : private DistributionEvents {
     void wait();
 
     void load_configuration();
+    void reload_flush_patterns();
     void ask_walk();
     bool has_read_all() const;
     bool is_gathering(TimePoint now) const;
