@@ -192,6 +192,8 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 BEGIN
     PERFORM cache_sync._check_snapshot();
+    -- A refresh would keep its triggers from being dropped until it is done, and everybody else from the tables.
+    PERFORM pg_terminate_backend(j.pid) FROM cache_sync._refresh_jobs() j WHERE j.view = $2 AND j.pid <> 0;
     PERFORM cache_sync._forget_view($2);
     UPDATE cache_sync.refresh_run r
     SET state = 'canceled', finished_at = clock_timestamp(), message = 'the view was unregistered'
