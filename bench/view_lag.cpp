@@ -43,8 +43,8 @@ class ViewProbe {
         while (redis_.run({"EXISTS", key})->integer != 0) {
             if (seconds_since(committed) > kPatience)
                 throw std::runtime_error("key " + key + " was not invalidated");
-            // A pause a hundredth of what is measured: asking takes a core that the refresh may want.
-            std::this_thread::sleep_for(std::chrono::microseconds(view_.rows > 1000 ? 2000 : 100));
+            // Asking takes a core that the refresh may want.
+            std::this_thread::sleep_for(std::chrono::milliseconds(view_.rows > 1000 ? 5 : 1));
         }
         return seconds_since(committed) * 1000;
     }
