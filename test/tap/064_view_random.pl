@@ -15,7 +15,7 @@ use CacheSync::Sql;
 use CacheSync::Views;
 
 my $seed = $ENV{CS_SEED} // int rand 1_000_000;
-my $rounds = $ENV{CS_STEPS} // 16;
+my $rounds = $ENV{CS_STEPS} // 12;
 my ($writers, $transactions) = (3, 40);
 diag "seed $seed";
 srand $seed;
@@ -67,7 +67,7 @@ for my $number (1 .. 9) {
         next;
     }
     # Some take their time, so that much happens meanwhile.
-    $query = "WITH s AS MATERIALIZED (SELECT pg_sleep(0.1)) SELECT q.* FROM s, ($query) q" if rand() < 0.3;
+    $query = "WITH s AS MATERIALIZED (SELECT pg_sleep(0.05)) SELECT q.* FROM s, ($query) q" if rand() < 0.3;
     $views->run("CREATE MATERIALIZED VIEW v$number AS $query");
     my $concurrent = $unique && rand() < 0.7;
     $views->run("CREATE UNIQUE INDEX ON v$number ($unique)") if $concurrent;
