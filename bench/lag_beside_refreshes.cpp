@@ -1,7 +1,6 @@
 // What refreshes do to the lag of keys of another table: beside refreshes by cache_sync, beside the same
 // statements run by a client, and beside nothing.
 #include <algorithm>
-#include <atomic>
 #include <map>
 #include <memory>
 #include <random>
@@ -34,14 +33,13 @@ class RefreshLoop {
               }
           }) {}
 
-    int refreshes() const { return refreshes_; }
-
-    // Throws what it died of.
-    void stop() {
+    // Ends with the refresh that is under way, and throws what it died of. Returns the refreshes a minute.
+    double stop() {
         thread_.request_stop();
         thread_.join();
         if (!failure_.empty())
             throw std::runtime_error("the refreshes failed: " + failure_);
+        return refreshes_ / seconds_since(start_) * 60;
     }
 
  private:
@@ -56,7 +54,8 @@ class RefreshLoop {
         }
     }
 
-    std::atomic<int> refreshes_{0};
+    const SteadyClock::time_point start_ = SteadyClock::now();
+    int refreshes_ = 0;  // of the thread, until it has ended
     std::string failure_;
     std::jthread thread_;
 };
@@ -84,12 +83,8 @@ void measure(const Options &options, const std::string &arm, int round, Results 
     if (arm != "idle")
         loop = std::make_unique<RefreshLoop>(target, arm == "cache_sync");
     probe.sample(kWarmUp, false, kPatience);
-    const auto start = SteadyClock::now();
-    const int before = loop ? loop->refreshes() : 0;
     const std::vector<double> lags = probe.sample(options.samples, false, kPatience);
-    const double rate = loop ? (loop->refreshes() - before) / seconds_since(start) * 60 : 0;
-    if (loop)
-        loop->stop();
+    const double rate = loop ? loop->stop() : 0;
 
     for (const double lag : lags)
         tsv.add("lag_beside_refreshes", round, arm, "lag_ms", lag);
