@@ -124,20 +124,26 @@ sub transaction {
     return $sql->run(one_of('COMMIT', 'ROLLBACK') . " PREPARED '$name'");
 }
 
+# A session of the writer; what an earlier one left prepared holds locks.
+sub writer_session {
+    my ($writer) = @_;
+    my $sql = CacheSync::Sql->new($node, timeout => 20);
+    $sql->run("ROLLBACK PREPARED '$_->[0]'") for $sql->rows("SELECT gid FROM pg_prepared_xacts WHERE gid ~ '^w${writer}_'");
+    return $sql;
+}
+
 # What ends with an error, by a deadlock, or with the server, is given up; the server says what came of it.
 sub write_for {
     my ($writer, $round) = @_;
     srand $seed * 31 + $round * 7 + $writer;
     my $sql;
     for my $number (1 .. $transactions) {
-        $sql //= eval { CacheSync::Sql->new($node) };
+        $sql //= eval { writer_session($writer) };
         my $fine = $sql && eval { transaction($sql, "w${writer}_${round}_$number"); 1 };
-        # Prepared ones hold locks: they are ended once the server is back.
         if (!$fine) {
             $sql->close if $sql;
-            $sql = eval { CacheSync::Sql->new($node) };
-            eval { $sql->run("ROLLBACK PREPARED '$_->[0]'") for $sql->rows("SELECT gid FROM pg_prepared_xacts WHERE gid ~ '^w${writer}_'"); 1 } or $sql = undef;
-            usleep(50_000) unless $sql;
+            $sql = undef;
+            usleep(30_000);
         }
         usleep(rand 30_000);
     }
@@ -201,6 +207,8 @@ for my $round (1 .. $rounds) {
     waitpid $reading, 0;
     $views->wait('the server answers', sub { $views->value('SELECT true') eq 't' });
     $views->run("COMMIT PREPARED '$_->[0]'") for $views->rows('SELECT gid FROM pg_prepared_xacts');
+    # These have the last changes; no later one makes good what is lost with them.
+    $did{'terminate the last'} += $views->value('SELECT count(*) FILTER (WHERE pg_terminate_backend(pid)) FROM cache_sync._refresh_jobs() WHERE pid <> 0') if rand() < 0.7;
     # Who was canceled would wait for a minute.
     $views->ask($_->[0]) for $views->rows(q{SELECT view FROM cache_sync.view_state s JOIN cache_sync.view v USING (view) WHERE s.next_attempt > clock_timestamp() + '5 seconds'});
     my $settled = time;
