@@ -141,7 +141,7 @@ for my $end ('DROP EXTENSION cache_sync CASCADE', 'DROP DATABASE side', 'DROP DA
     make($side, $_) for 'one', 'two';
     $side->quiet;
     hold($side, $_) for 'one', 'two';
-    # One is held, the other one waits for its lock.
+    # FORCE ends sessions, so one is left open for it.
     $side->close unless $end =~ /FORCE/;
     quickly($end, $end, $inside ? 'side' : 'postgres');
     nothing_is_left($end);
