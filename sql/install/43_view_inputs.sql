@@ -17,36 +17,29 @@ AS $$
     WHERE w.ev_class = $1 AND w.ev_type = '1'
 $$;
 
--- Nothing tells about changes in there.
-CREATE FUNCTION cache_sync._is_own_or_system(relation oid)
-RETURNS boolean
-LANGUAGE sql STABLE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    -- Below 16384 is what initdb made.
-    SELECT relation < 16384
-           OR EXISTS (SELECT FROM pg_class c WHERE c.oid = relation AND c.relnamespace = 'cache_sync'::regnamespace)
-$$;
-
--- Every relation below the view: through views to any depth, with partitions and inheritance children; through
+-- Every relation below each of the views: through views to any depth, with partitions and inheritance children; through
 -- materialized views as well if deep. kind: relkind, or 's' for what is PostgreSQL's or cache_sync's own.
 -- root: the one that a query names, where relation is a partition or child.
-CREATE FUNCTION cache_sync._view_tree(view oid, deep boolean)
-RETURNS TABLE (relation oid, kind "char", root oid)
-LANGUAGE sql STABLE ROWS 20
+-- One query for all views, without functions in SQL: with hundreds of views, those would take most of a second.
+CREATE FUNCTION cache_sync._view_trees(views oid[], deep boolean)
+RETURNS TABLE (view oid, relation oid, kind "char", root oid)
+LANGUAGE sql STABLE ROWS 100
 SET search_path = pg_catalog, pg_temp
 AS $$
-    WITH RECURSIVE tree (relation, kind, root) AS (
-        SELECT $1, 'v'::"char", $1
+    WITH RECURSIVE tree (view, relation, kind, root) AS (
+        SELECT v.view, v.view, 'v'::"char", v.view FROM unnest($1) AS v (view)
         UNION
-        SELECT n.relation,
-               CASE WHEN cache_sync._is_own_or_system(n.relation) THEN 's'::"char" ELSE c.relkind END,
+        SELECT t.view,
+               n.relation,
+               -- Below 16384 is what initdb made. Nothing tells about changes in either.
+               CASE WHEN n.relation < 16384 OR c.relnamespace = 'cache_sync'::regnamespace THEN 's'::"char"
+                    ELSE c.relkind END,
                coalesce(n.root, n.relation)
         FROM tree t
         CROSS JOIN LATERAL (
-            SELECT r.object, NULL::oid
-            FROM cache_sync._view_reads(t.relation) r
-            WHERE r.kind = 'r' AND (t.kind = 'v' OR t.kind = 'm' AND deep)
+            SELECT q.object, NULL::oid
+            FROM pg_rewrite w CROSS JOIN LATERAL cache_sync._query_reads(w.ev_action) q
+            WHERE w.ev_class = t.relation AND w.ev_type = '1' AND q.kind = 'r' AND (t.kind = 'v' OR t.kind = 'm' AND deep)
             UNION ALL
             SELECT i.inhrelid, t.root
             FROM pg_inherits i
@@ -54,7 +47,15 @@ AS $$
         ) AS n (relation, root)
         JOIN pg_class c ON c.oid = n.relation
     )
-    SELECT t.relation, t.kind, t.root FROM tree t WHERE t.relation <> $1
+    SELECT t.view, t.relation, t.kind, t.root FROM tree t WHERE t.relation <> t.view
+$$;
+
+CREATE FUNCTION cache_sync._view_tree(view oid, deep boolean)
+RETURNS TABLE (relation oid, kind "char", root oid)
+LANGUAGE sql STABLE ROWS 20
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT t.relation, t.kind, t.root FROM cache_sync._view_trees(ARRAY[$1], deep) t
 $$;
 
 -- The relations whose changes make the view stale. It ends at materialized views: what is below one matters once that

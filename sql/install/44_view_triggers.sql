@@ -100,11 +100,10 @@ LANGUAGE sql STABLE ROWS 1
 SET search_path = pg_catalog, pg_temp
 AS $$
     WITH wanted AS (
-        SELECT t.relation, k.per_row, bool_or(t.allowed) AS allowed
-        FROM cache_sync.view v
-        CROSS JOIN LATERAL cache_sync._view_tables(v.view) t
+        SELECT t.relation, k.per_row, bool_or(cache_sync._may_watch(t.view, t.root)) AS allowed
+        FROM cache_sync._view_trees(ARRAY(SELECT v.view::oid FROM cache_sync.view v WHERE v.on_change), false) t
         CROSS JOIN (VALUES (false), (true)) AS k (per_row)
-        WHERE v.on_change AND NOT (k.per_row AND t.kind = 'p')
+        WHERE t.kind IN ('r', 'p') AND NOT (k.per_row AND t.kind = 'p')
         GROUP BY t.relation, k.per_row
     ), present AS (
         SELECT t.tgrelid AS relation, t.tgtype & 1 = 1 AS per_row, t.tgname, t.tgenabled

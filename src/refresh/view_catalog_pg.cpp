@@ -14,26 +14,29 @@ extern "C" {
 namespace cache_sync {
 namespace {
 
-// One row a view. below: what it reads, and what the materialized views below it read.
+// One row a view. input: what it reads; below: what that is made of, through materialized views too.
 constexpr char kLoad[] =
-    "WITH RECURSIVE below (view, input, kind) AS ("
-    " SELECT v.view::oid, i.input, i.kind"
-    " FROM cache_sync.view v CROSS JOIN LATERAL cache_sync._view_inputs(v.view) i"
-    " UNION"
-    " SELECT b.view, i.input, i.kind"
-    " FROM below b CROSS JOIN LATERAL cache_sync._view_inputs(b.input) i WHERE b.kind = 'm')"
+    "WITH views (oids) AS (SELECT ARRAY(SELECT v.view::oid FROM cache_sync.view v)),"
+    " input AS MATERIALIZED ("
+    " SELECT DISTINCT t.view, t.relation FROM views, cache_sync._view_trees(views.oids, false) t"
+    " WHERE t.kind IN ('r', 'p', 'm')),"
+    " below AS MATERIALIZED ("
+    " SELECT DISTINCT t.view, t.relation FROM views, cache_sync._view_trees(views.oids, true) t"
+    " WHERE t.kind = 'm' AND t.relation = ANY (views.oids))"
     " SELECT v.view::oid, c.relowner, v.schedule, v.on_change,"
     " (extract(epoch FROM v.min_interval) * 1000000)::bigint,"
     " coalesce((extract(epoch FROM v.statement_timeout) * 1000)::integer, 0),"
     " s.view IS NOT NULL, s.dirty_since, s.scheduled_from, s.last_started, s.next_attempt,"
     " coalesce(s.failures, 0),"
     " EXISTS (SELECT FROM cache_sync.refresh_run r WHERE r.view = v.view AND r.state = 'queued'),"
-    " ARRAY(SELECT i.input FROM cache_sync._view_inputs(v.view) i),"
-    " ARRAY(SELECT DISTINCT b.input FROM below b JOIN cache_sync.view o ON o.view = b.input"
-    "       WHERE b.view = v.view)"
+    " coalesce(i.oids, '{}'), coalesce(b.oids, '{}')"
     " FROM cache_sync.view v"
     " JOIN pg_catalog.pg_class c ON c.oid = v.view AND c.relkind = 'm'"
     " LEFT JOIN cache_sync.view_state s ON s.view = v.view"
+    " LEFT JOIN (SELECT i.view, array_agg(i.relation) AS oids FROM input i GROUP BY i.view) i"
+    " ON i.view = v.view"
+    " LEFT JOIN (SELECT b.view, array_agg(b.relation) AS oids FROM below b GROUP BY b.view) b"
+    " ON b.view = v.view"
     " ORDER BY 1";
 
 constexpr char kSave[] =
