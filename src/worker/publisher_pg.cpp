@@ -119,8 +119,8 @@ void Publisher::load_configuration() {
     queue_keeper_.look_again();
 }
 
-// The rules as they are now: a transaction that changes rules and orders a flush is in the ring before its word
-// to reload is here.
+// The rules as they are now: a transaction that changes rules and orders a flush is in the ring before its
+// word to reload is here.
 void Publisher::reload_flush_patterns() {
     std::vector<std::string> patterns;
     if (in_transaction("loading rules", [&] { patterns = load_flush_patterns(); }))
