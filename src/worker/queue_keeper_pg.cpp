@@ -13,6 +13,7 @@ namespace cache_sync {
 namespace {
 
 constexpr Milliseconds kEvery{1000};
+constexpr Milliseconds kHurry{100};   // while rows come and more is there than one table should hold
 constexpr Milliseconds kQuiet{5000};  // then a small queue is emptied too
 // A target that is connected may just be catching up: it has so long to bring the queue below its limit.
 constexpr Milliseconds kPatience{10000};
@@ -35,6 +36,8 @@ void QueueKeeper::work_if_due(TimePoint now) {
         wanted_ = false;
     else if (empty_left_tables(tables, size))
         due_ = now;  // something was emptied: go on with the next one
+    else if (size.total() >= kRotatePages && now - active_at_ < kEvery)
+        due_ = now + kHurry;
 }
 
 bool QueueKeeper::measure(QueueTables &tables, QueueSize &size) {
