@@ -72,6 +72,7 @@ void RefreshScheduler::work(bool all_read) {
         decide(time);
     if (states_unsaved_ || reload_wanted_)
         deadline_ = std::min(deadline_, not_before_);
+    deadline_ = std::min(deadline_, patience_ends_);
 }
 
 // ---- what is registered ----

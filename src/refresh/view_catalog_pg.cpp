@@ -200,7 +200,9 @@ void save_view_states(const std::vector<NamedState> &states) {
 }
 
 void close_lost_run(std::int64_t run) {
-    const std::string query = std::string(kCloseLost) + "id = $1";
+    const std::string query =
+        std::string(kCloseLost) +
+        "(view, pid) = (SELECT r.view, r.pid FROM cache_sync.refresh_run r WHERE r.id = $1)";
     call([&] {
         Oid types[] = {INT8OID};
         Datum values[] = {Int64GetDatum(run)};

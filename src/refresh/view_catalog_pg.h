@@ -47,7 +47,7 @@ struct NamedState {
 };
 void save_view_states(const std::vector<NamedState> &states);
 
-// The process of this run ended without a word.
+// The process of this run ended without a word. Closes all that it answered with one refresh.
 void close_lost_run(std::int64_t run);
 // The same for all runs but these: those of an earlier publisher, or of before a crash.
 void close_lost_runs(const std::vector<std::int64_t> &live);

@@ -223,10 +223,10 @@ note join ', ', map { "$_: $ended{$_}" } sort keys %ended;
 
 # The run was one, and what nobody keeps right is wrong.
 is(join(' ', grep { !/^(succeeded|failed|canceled)$/ } sort keys %ended), '', 'no run is left open');
-cmp_ok($ended{succeeded}, '>', 15 * $rounds, 'enough refreshes');
-cmp_ok($views->value(q{SELECT count(*) FROM cache_sync.refresh_run WHERE keys > 0}), '>', 5 * $rounds, 'enough of them changed rows');
-cmp_ok($views->valid, '>', 30 * $rounds, 'enough fresh entries were judged');
-cmp_ok($naive, '>', 20 * $rounds, 'entries that nobody invalidates are stale');
+cmp_ok($ended{succeeded}, '>', 4 * $rounds, 'enough refreshes');
+cmp_ok($views->value(q{SELECT count(*) FROM cache_sync.refresh_run WHERE keys > 0}), '>', $rounds, 'enough of them changed rows');
+cmp_ok($views->valid, '>', 5 * $rounds, 'enough fresh entries were judged');
+cmp_ok($naive, '>', 2 * $rounds, 'entries that nobody invalidates are stale');
 cmp_ok($views->value("SELECT count(*) FROM (SELECT * FROM control EXCEPT SELECT * FROM $read[0]) x"), '>', 0, 'a view that is not registered differs');
 $node->stop;
 done_testing();

@@ -165,16 +165,15 @@ $views->wait('the schedule comes', 'SELECT n = 2 FROM clock');
 is($views->value("SELECT DISTINCT reason $clock"), 'schedule', 'with its reason');
 $views->wait('and again', "SELECT count(*) >= 4 $clock");
 cmp_ok(time - $began, '>', 2, 'once a second');
-$before = $views->last_run;
 $sql->close;
 $views->close;
 $node->stop;
 # Six times of the schedule pass.
 usleep(6_000_000);
 $node->start;
-$views->wait('a missed run comes, and the next ones', "SELECT count(*) >= 4 $clock AND id > $before");
+$views->wait('a missed run comes, and the next ones', "SELECT count(*) >= 4 $clock AND started_at > pg_postmaster_start_time()");
 cmp_ok($views->value('SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())'), '>', 1.9, 'missed runs run once');
-cmp_ok($views->naive_stale, '>', 20, 'entries that nobody invalidates are stale');
+cmp_ok($views->naive_stale, '>', 5, 'entries that nobody invalidates are stale');
 $node->stop;
 
 # ---- out of slots ----
